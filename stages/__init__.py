@@ -1,0 +1,26 @@
+"""Stages of the pipeline. Importing this package fixes what the bytes of every output depend on.
+
+One thread and one instruction set (AVX2) for every numerical library: a float32 matrix product
+differs in its last bits between one thread and two, and between AVX2 and AVX-512. The settings
+are read when the libraries load, so they are set here, before anything numerical is imported.
+"""
+
+import os
+import sys
+
+_FIXED = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_CBWR": "AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+_loaded = sorted({"numpy", "torch"} & set(sys.modules))
+if _loaded and any(os.environ.get(name) != value for name, value in _FIXED.items()):
+    raise ImportError(f"import stages before {' and '.join(_loaded)}: the thread count and instruction set are fixed on import")
+
+os.environ.update(_FIXED)
