@@ -1,0 +1,239 @@
+"""The activation file: the one module that knows its format.
+
+One HDF5 file per (model, task), `data/activations/{model}/{task}.h5`:
+
+    {aggregation}/blocks.{layer}.hook_{site}   float32  (n_prompts, d_model), one row per prompt
+    all_tokens/blocks.{layer}.hook_{site}      float32  (total_tokens, d_model), prompts one after the other
+    all_tokens/offsets                         int64    (n_prompts + 1,): prompt i owns rows offsets[i]:offsets[i + 1]
+    all_tokens/mask                            bool     (total_tokens,): the tokens that `mean` averages
+    prompt_ids                                 str      (n_prompts,)
+    attributes of the root                     the other fields of `Header`
+
+Hook names are those of TransformerLens. Values are never float16 (the residuals of models trained in
+bfloat16 exceed its 65 504) and never NaN or infinite: both are refused on writing and on reading.
+A file under its final name is complete, and writing the same values again gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from stages.records.files import atomic
+
+FORMAT_VERSION = 1
+CHUNK_VALUES = 2**18  # float32 values in one compressed chunk: 1 MiB
+COMPARED = ("task", "prompt_ids", "token_hash", "mask", "compute_dtype", "storage_dtype", "aggregations", "sites", "n_layers", "d_model")
+FIX = "rebuild it with `dvc repro collect@{model}`, or fetch it with `dvc pull`"
+
+
+class ActivationError(ValueError):
+    """An activation file or request is unusable; the message names it, what was expected and the fix."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file holds and how it was computed; a number never travels without it."""
+
+    model: str
+    task: str
+    resolved_revision: str
+    """Commit SHA on the hub, or "local" for an organism or a directory."""
+    weight_hash: str
+    """SHA-256 over the safetensors files."""
+    paradigm: str
+    architecture: str
+    """`model_type` of the Hugging Face configuration."""
+    n_layers: int
+    d_model: int
+    aggregations: tuple[str, ...]
+    sites: tuple[str, ...]
+    mask: str
+    """In words: the tokens that each aggregation reads."""
+    compute_dtype: str
+    prompt_ids: tuple[str, ...]
+    """The stored prompts, in the order of the rows."""
+    token_hash: str
+    """SHA-256 over the token ids of the stored prompts."""
+    tokens_per_batch: int
+    """Batch composition moves the last bits of a forward pass, so it is recorded."""
+    library_versions: dict[str, str]
+    storage_dtype: str = "float32"
+    format_version: int = FORMAT_VERSION
+
+
+class Block(NamedTuple):
+    """The values of one dataset: (n_prompts, d_model), or (total_tokens, d_model) for all_tokens."""
+
+    aggregation: str
+    site: str
+    layer: int
+    values: np.ndarray
+
+
+def hook_name(site: str, layer: int) -> str:
+    """TransformerLens name of a residual-stream site, e.g. `blocks.3.hook_resid_mid`."""
+    return f"blocks.{layer}.hook_{site}"
+
+
+def write(path: Path, header: Header, blocks: Iterable[Block], offsets: np.ndarray | None = None, mask: np.ndarray | None = None) -> None:
+    """Write a whole file under a temporary name, then move it into place.
+
+    ``blocks`` is consumed one by one, so that a generator need not hold the file in memory.
+    ``offsets`` (n_prompts + 1,) and ``mask`` (total_tokens,) belong to the aggregation all_tokens.
+    Raises ActivationError, leaving nothing behind, on float16, non-finite values, a wrong shape, or
+    a dataset that the header promises and ``blocks`` lacks.
+    """
+    if ("all_tokens" in header.aggregations) != (offsets is not None and mask is not None):
+        raise ActivationError(f"{path}: offsets and mask are expected with all_tokens, and only then (aggregations: {header.aggregations})")
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        _write_header(file, header)
+        if offsets is not None:
+            file.create_dataset("all_tokens/offsets", data=np.asarray(offsets, np.int64))
+            file.create_dataset("all_tokens/mask", data=np.asarray(mask, bool))
+        written = {_write_block(path, file, header, block, offsets) for block in blocks}
+        if missing := sorted(set(_promised(header)) - written):
+            raise ActivationError(f"{path}: {len(missing)} of {len(_promised(header))} datasets are missing, the first is {missing[0]}")
+
+
+def read_header(path: Path) -> Header:
+    """Header of ``path``; raises ActivationError when the file is missing, truncated, of another format or incomplete."""
+    with _open(path) as file:
+        return _read_header(path, file)
+
+
+def read_site(path: Path, aggregation: str, site: str, layer: int) -> np.ndarray:
+    """Activations (n_prompts, d_model), float32, finite; for all_tokens (total_tokens, d_model): see `read_offsets`."""
+    with _open(path) as file:
+        header = _read_header(path, file)
+        _require_choice(path, "aggregation", aggregation, header.aggregations)
+        _require_choice(path, "site", site, header.sites)
+        if not 0 <= layer < header.n_layers:
+            raise ActivationError(f"{path}: no layer {layer!r}: expected 0 to {header.n_layers - 1}")
+        name = f"{aggregation}/{hook_name(site, layer)}"
+        values = file[name][:]  # (rows, d_model)
+        offsets = file["all_tokens/offsets"][:] if aggregation == "all_tokens" else None
+    _require_sound(path, name, values, header, offsets)
+    return values
+
+
+def read_offsets(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """``(offsets, mask)`` of the aggregation all_tokens: row bounds of the prompts, and the tokens that `mean` averages."""
+    with _open(path) as file:
+        _require_choice(path, "aggregation", "all_tokens", _read_header(path, file).aggregations)
+        return file["all_tokens/offsets"][:], file["all_tokens/mask"][:]
+
+
+def require_comparable(a: Header, b: Header) -> None:
+    """Raise ActivationError unless the two files saw the same tokens at the same precision and hold the same datasets."""
+    for name in COMPARED:
+        if getattr(a, name) != getattr(b, name):
+            raise ActivationError(
+                f"activations of {a.model} and {b.model} on {a.task} are not comparable: {name} differs ({_difference(name, a, b)}); "
+                f"collect both with the same params and reference: `dvc repro collect@{a.model} collect@{b.model}`"
+            )
+
+
+def _difference(name: str, a: Header, b: Header) -> str:
+    """Both values of the attribute ``name``; for prompt ids, the first one that is not shared."""
+    if name != "prompt_ids":
+        return f"{getattr(a, name)!r} and {getattr(b, name)!r}"
+    for one, other in ((a, b), (b, a)):
+        if lacking := sorted(set(one.prompt_ids) - set(other.prompt_ids)):
+            return f"{other.model} lacks {len(lacking)} of {len(one.prompt_ids)} prompts, e.g. {lacking[0]}: see dropped in its quality.json"
+    return "same ids in another order"
+
+
+def _promised(header: Header) -> list[str]:
+    """Names of the datasets that a file with this header holds."""
+    return [f"{a}/{hook_name(s, layer)}" for a in header.aggregations for s in header.sites for layer in range(header.n_layers)]
+
+
+def _write_header(file: h5py.File, header: Header) -> None:
+    values = asdict(header)
+    # A dataset, not an attribute: an attribute ends at 64 KiB.
+    ids = [identifier.encode() for identifier in values.pop("prompt_ids")]
+    file.create_dataset("prompt_ids", data=np.array(ids, dtype=h5py.string_dtype(length=max(map(len, ids), default=1))))
+    for name, value in values.items():
+        # JSON for what HDF5 has no plain type for
+        file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, (dict, tuple)) else value
+
+
+def _write_block(path: Path, file: h5py.File, header: Header, block: Block, offsets: np.ndarray | None) -> str:
+    """Write one dataset and return its name."""
+    name = f"{block.aggregation}/{hook_name(block.site, block.layer)}"
+    if name not in _promised(header):
+        raise ActivationError(f"{path}: dataset {name} is not promised by the header ({header.aggregations}, {header.sites}, {header.n_layers} layers)")
+    _require_sound(path, name, block.values, header, offsets if block.aggregation == "all_tokens" else None)
+    rows = max(1, min(len(block.values), CHUNK_VALUES // header.d_model))
+    file.create_dataset(name, data=block.values, chunks=(rows, header.d_model), shuffle=True, compression="lzf", track_times=False)
+    return name
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    path = Path(path)
+    fix = FIX.format(model=path.parent.name)
+    if not path.is_file():
+        raise ActivationError(f"{path} not found: expected the activations of one model on one task; {fix}")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, RuntimeError) as error:  # what h5py raises on damaged bytes
+        raise ActivationError(f"{path} is truncated or no HDF5 file ({error}); {fix}") from error
+
+
+def _read_header(path: Path, file: h5py.File) -> Header:
+    fix = FIX.format(model=Path(path).parent.name)
+    if (found := file.attrs.get("format_version")) != FORMAT_VERSION:
+        raise ActivationError(f"{path}: format_version {found}, expected {FORMAT_VERSION}; {fix}")
+    stored = {f.name: f for f in fields(Header) if f.name != "prompt_ids"}
+    if missing := sorted(set(stored) - set(file.attrs)) + [n for n in ("prompt_ids",) if n not in file]:
+        raise ActivationError(f"{path}: the header lacks {', '.join(missing)}; {fix}")
+    values = {name: _attribute(file.attrs[name], field.type) for name, field in stored.items()}
+    header = Header(prompt_ids=tuple(file["prompt_ids"].asstr()[:]), **values)
+    if absent := [name for name in _promised(header) if name not in file]:
+        raise ActivationError(f"{path}: {len(absent)} datasets are missing, the first is {absent[0]}; {fix}")
+    return header
+
+
+def _attribute(value, annotation: str):
+    """An attribute as the type that Header declares."""
+    if annotation == "int":
+        return int(value)
+    if annotation == "str":
+        return value
+    decoded = json.loads(value)
+    return tuple(decoded) if isinstance(decoded, list) else decoded
+
+
+def _require_sound(path: Path, name: str, values: np.ndarray, header: Header, offsets: np.ndarray | None) -> None:
+    """Float32, of the promised shape, finite; else an error naming the dataset and the first bad prompt."""
+    rows = len(header.prompt_ids) if offsets is None else int(offsets[-1])
+    if values.dtype != np.float32:
+        raise ActivationError(f"{path}: {name} is {values.dtype}, expected float32 (float16 overflows at 65 504): convert before writing")
+    if values.shape != (rows, header.d_model):
+        raise ActivationError(f"{path}: {name} has shape {values.shape}, expected {(rows, header.d_model)}")
+    finite = np.isfinite(values).all(axis=1)  # (rows,)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        prompt = row if offsets is None else int(np.searchsorted(offsets, row, side="right")) - 1
+        raise ActivationError(
+            f"{path}: {name} is not finite in {int((~finite).sum())} rows, first at prompt {header.prompt_ids[prompt]}; "
+            f"collect in float32 or bfloat16, never float16, and check the weights: `dvc repro collect@{header.model}`"
+        )
+
+
+def _require_choice(path: Path, kind: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        close = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ActivationError(f"{path}: no {kind} {value!r}: {hint}stored here: {', '.join(choices)}; add it to collect.{kind}s in params.yaml")

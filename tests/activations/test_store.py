@@ -1,0 +1,185 @@
+"""The activation file: round trip, same bytes twice, and every way a file can be bad."""
+
+import time
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+
+from stages.activations import store
+from stages.activations.store import ActivationError, Block, Header
+
+N, D, LAYERS = 5, 6, 2
+OFFSETS = np.array([0, 3, 4, 8, 10, 12])
+
+HEADER = Header(
+    model="sft-s0",
+    task="logic",
+    resolved_revision="local",
+    weight_hash="aa",
+    paradigm="sft",
+    architecture="olmo3",
+    n_layers=LAYERS,
+    d_model=D,
+    aggregations=("last_token", "all_tokens"),
+    sites=("resid_mid", "resid_post"),
+    mask="without position 0",
+    compute_dtype="float32",
+    prompt_ids=("a", "b", "c", "d", "é"),
+    token_hash="bb",
+    tokens_per_batch=64,
+    library_versions={"torch": "2"},
+)
+
+
+def blocks(header=HEADER, **changed):
+    """Random values for every dataset; ``changed`` maps "aggregation/hook" to a replacement."""
+    rng = np.random.default_rng(0)
+    rows = {"last_token": N, "all_tokens": OFFSETS[-1]}
+    for aggregation in header.aggregations:
+        for site in header.sites:
+            for layer in range(header.n_layers):
+                values = rng.normal(size=(rows[aggregation], D)).astype(np.float32)
+                name = f"{aggregation}/{store.hook_name(site, layer)}"
+                yield Block(aggregation, site, layer, changed.get(name, values))
+
+
+def write(path, header=HEADER, **changed):
+    path.parent.mkdir(exist_ok=True)
+    store.write(path, header, blocks(header, **changed), OFFSETS, np.ones(12, bool))
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write(tmp_path / "sft-s0" / "logic.h5")
+
+
+def test_round_trip(path):
+    assert store.read_header(path) == HEADER
+    for block in blocks():
+        np.testing.assert_array_equal(store.read_site(path, block.aggregation, block.site, block.layer), block.values)
+    offsets, mask = store.read_offsets(path)
+    np.testing.assert_array_equal(offsets, OFFSETS)
+    assert mask.shape == (12,) and mask.dtype == bool
+
+
+def test_writing_twice_gives_the_same_bytes(path):
+    before = path.read_bytes()
+    time.sleep(1.1)  # HDF5 times have a resolution of one second
+    assert write(path).read_bytes() == before
+
+
+def test_many_prompts_fit_the_header(tmp_path):
+    ids = tuple(f"logic-{i:020d}" for i in range(5000))  # past the 64 KiB of an attribute
+    header = replace(HEADER, prompt_ids=ids, aggregations=("last_token",), sites=("resid_post",), n_layers=1)
+    store.write(tmp_path / "a.h5", header, [Block("last_token", "resid_post", 0, np.zeros((5000, D), np.float32))])
+    assert store.read_header(tmp_path / "a.h5").prompt_ids == ids
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"last_token/blocks.1.hook_resid_mid": np.full((N, D), np.nan, np.float32)}, r"last_token/blocks.1.hook_resid_mid is not finite.*prompt a"),
+        ({"all_tokens/blocks.0.hook_resid_post": np.where(np.arange(12)[:, None] == 8, np.inf, np.zeros((12, D))).astype(np.float32)}, "first at prompt d"),
+        ({"last_token/blocks.0.hook_resid_mid": np.zeros((N, D), np.float16)}, "float16, expected float32"),
+        ({"last_token/blocks.0.hook_resid_mid": np.zeros((N, D + 1), np.float32)}, r"shape \(5, 7\), expected \(5, 6\)"),
+    ],
+)
+def test_bad_values_are_refused_and_nothing_is_left(tmp_path, changed, message):
+    with pytest.raises(ActivationError, match=message):
+        write(tmp_path / "sft-s0" / "logic.h5", **changed)
+    assert list((tmp_path / "sft-s0").iterdir()) == []
+
+
+def test_a_missing_dataset_is_refused_on_writing(tmp_path):
+    with pytest.raises(ActivationError, match="1 of 8 datasets are missing.*last_token/blocks.0.hook_resid_mid"):
+        store.write(tmp_path / "a.h5", HEADER, list(blocks())[1:], OFFSETS, np.ones(12, bool))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_tokens_needs_offsets(tmp_path):
+    with pytest.raises(ActivationError, match="offsets and mask are expected"):
+        store.write(tmp_path / "a.h5", HEADER, blocks())
+
+
+def test_non_finite_values_are_refused_on_reading(path):
+    with h5py.File(path, "r+") as file:
+        file["last_token/blocks.0.hook_resid_mid"][2, 3] = np.nan
+    with pytest.raises(ActivationError, match="blocks.0.hook_resid_mid is not finite in 1 rows, first at prompt c"):
+        store.read_site(path, "last_token", "resid_mid", 0)
+
+
+def test_a_missing_file_names_the_stage_that_makes_it(tmp_path):
+    with pytest.raises(ActivationError, match="logic.h5 not found.*dvc repro collect@sft-s0.*dvc pull"):
+        store.read_header(tmp_path / "sft-s0" / "logic.h5")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 600, 0.5, 0.99])
+def test_a_truncated_file(path, kept):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
+    with pytest.raises(ActivationError, match=r"logic.h5 is truncated or no HDF5 file.*dvc repro collect@sft-s0"):
+        store.read_header(path)
+
+
+def test_another_format_version(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 0
+    with pytest.raises(ActivationError, match="format_version 0, expected 1.*dvc repro"):
+        store.read_header(path)
+
+
+def test_an_hdf5_file_of_something_else(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = 1
+    with pytest.raises(ActivationError, match="format_version None, expected 1"):
+        store.read_header(tmp_path / "a.h5")
+
+
+def test_an_incomplete_file(path):
+    with h5py.File(path, "r+") as file:
+        del file["last_token/blocks.1.hook_resid_post"]
+        del file.attrs["mask"]
+    with pytest.raises(ActivationError, match="the header lacks mask"):
+        store.read_header(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["mask"] = "none"
+    with pytest.raises(ActivationError, match="1 datasets are missing, the first is last_token/blocks.1.hook_resid_post"):
+        store.read_header(path)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (("last_tokn", "resid_mid", 0), "no aggregation 'last_tokn': did you mean 'last_token'.*collect.aggregations"),
+        (("mean", "resid_mid", 0), "no aggregation 'mean'.*stored here: last_token, all_tokens"),
+        (("last_token", "resid_pots", 0), "no site 'resid_pots': did you mean 'resid_post'"),
+        (("last_token", "resid_mid", 2), "no layer 2: expected 0 to 1"),
+        (("last_token", "resid_mid", -1), "no layer -1"),
+    ],
+)
+def test_a_misspelt_request(path, request_, message):
+    with pytest.raises(ActivationError, match=message):
+        store.read_site(path, *request_)
+
+
+def test_files_of_the_same_tokens_are_comparable():
+    store.require_comparable(HEADER, replace(HEADER, model="base-s0", weight_hash="cc", paradigm="base", library_versions={}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"token_hash": "cc"}, "token_hash differs"),
+        ({"compute_dtype": "bfloat16"}, "compute_dtype differs.*'float32' and 'bfloat16'"),
+        ({"aggregations": ("mean",)}, "aggregations differs"),
+        ({"d_model": 8}, "d_model differs"),
+        ({"prompt_ids": ("a", "b", "c", "d")}, "base-s0 lacks 1 of 5 prompts, e.g. é"),
+        ({"prompt_ids": ("b", "a", "c", "d", "é")}, "same ids in another order"),
+    ],
+)
+def test_files_that_are_not_comparable(changed, message):
+    with pytest.raises(ActivationError, match=message):
+        store.require_comparable(HEADER, replace(HEADER, model="base-s0", **changed))
