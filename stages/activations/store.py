@@ -27,6 +27,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
+from stages.models.names import hook_name
 from stages.records.files import atomic
 
 FORMAT_VERSION = 1
@@ -77,11 +78,6 @@ class Block(NamedTuple):
     site: str
     layer: int
     values: np.ndarray
-
-
-def hook_name(site: str, layer: int) -> str:
-    """TransformerLens name of a residual-stream site, e.g. `blocks.3.hook_resid_mid`."""
-    return f"blocks.{layer}.hook_{site}"
 
 
 def write(path: Path, header: Header, blocks: Iterable[Block], offsets: np.ndarray | None = None, mask: np.ndarray | None = None) -> None:

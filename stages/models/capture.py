@@ -1,0 +1,127 @@
+"""Forward hooks on the residual stream, and the check that they sit where they should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from stages.models.names import hook_name
+from stages.models.sites import SITES, CaptureError, Side, family_of, locate, require_sites
+
+PROBE_TOKENS = 8
+ROUNDINGS = 4
+"""Adding two or three values in any order rounds at most so often: the tolerance of the self-test, in machine epsilons."""
+
+
+@contextmanager
+def capture(model: PreTrainedModel, sites: Sequence[str], keep: Callable[[Tensor], object] = Tensor.detach) -> Iterator[dict[str, object]]:
+    """Yield a dict that each forward pass fills: hook name -> ``keep`` of the residual stream (batch, tokens, d_model).
+
+    ``keep`` runs inside the pass, so that a reduction (the last token, a mean) need not hold every layer whole.
+    The true ``resid_post`` of the last block is read at that block: `hidden_states[-1]` of transformers comes
+    after the final norm. Hooks are removed on leaving, also after an error. Raises CaptureError on a site
+    that the family lacks.
+    """
+    family = family_of(model.config)
+    require_sites(family, sites)
+    with _hooked(model, family, sites, keep) as seen:
+        yield seen
+
+
+def self_test(model: PreTrainedModel) -> None:
+    """Check resid_pre + attention = resid_mid and resid_mid + MLP = resid_post in every block, on a few probe tokens.
+
+    On a parallel block: resid_pre + attention + MLP = resid_post. Raises CaptureError naming the family,
+    the layer and the site: the row of the table is then wrong for this model.
+    """
+    family = family_of(model.config)
+    parallel = SITES[family].mid is None
+    points = ["resid_pre", "resid_post", "attention", "mlp"] + ([] if parallel else ["resid_mid"])
+    probe = torch.arange(1, 1 + PROBE_TOKENS, device=model.device)[None] % text_config(model).vocab_size  # (1, tokens)
+    with torch.inference_mode(), _hooked(model, family, points, Tensor.detach) as seen:
+        base_model(model)(input_ids=probe, use_cache=False)
+    for layer in range(len(blocks_of(model, family))):
+        at = {point: seen.get(hook_name(point, layer)) for point in points}
+        if absent := [point for point, value in at.items() if value is None]:
+            raise CaptureError(f"{family}, layer {layer}: the hook of {absent[0]} never ran: correct the row {family!r} in stages/models/sites.py")
+        if parallel:
+            _require_sum(family, layer, "resid_post", at["resid_post"], at["resid_pre"], at["attention"], at["mlp"])
+        else:
+            _require_sum(family, layer, "resid_mid", at["resid_mid"], at["resid_pre"], at["attention"])
+            _require_sum(family, layer, "resid_post", at["resid_post"], at["resid_mid"], at["mlp"])
+
+
+def base_model(model: PreTrainedModel) -> nn.Module:
+    """The model without its language-model head."""
+    return model.base_model
+
+
+def text_config(model: PreTrainedModel):
+    """The configuration of the text model (of the language part, where there are others)."""
+    return model.config.get_text_config()
+
+
+def blocks_of(model: PreTrainedModel, family: str) -> Sequence[nn.Module]:
+    """The blocks of the model, one per layer; CaptureError where the table does not fit it."""
+    blocks = _submodule(base_model(model), SITES[family].blocks, family)
+    if len(blocks) != text_config(model).num_hidden_layers:
+        raise CaptureError(f"{family}: {SITES[family].blocks} has {len(blocks)} blocks, expected {text_config(model).num_hidden_layers} layers")
+    return blocks
+
+
+@contextmanager
+def _hooked(model: PreTrainedModel, family: str, points: Sequence[str], keep: Callable[[Tensor], object]) -> Iterator[dict[str, object]]:
+    seen: dict[str, object] = {}
+    handles = []
+    try:
+        for layer, block in enumerate(blocks_of(model, family)):
+            for point in points:
+                path, side = locate(family, point)
+                handles.append(_hook(_submodule(block, path, family), side, hook_name(point, layer), seen, keep))
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(module: nn.Module, side: Side, name: str, seen: dict[str, object], keep: Callable[[Tensor], object]):
+    """Register the hook that stores one side of ``module`` under ``name``."""
+    if side == "input":
+        def before(_, args, kwargs):
+            seen[name] = keep(args[0] if args else kwargs["hidden_states"])
+
+        return module.register_forward_pre_hook(before, with_kwargs=True)
+
+    def after(_, __, output):
+        # Attention returns (output, weights); blocks returned a tuple before transformers 5.
+        seen[name] = keep(output[0] if isinstance(output, tuple) else output)
+
+    return module.register_forward_hook(after)
+
+
+def _submodule(module: nn.Module, path: str, family: str) -> nn.Module:
+    try:
+        return module.get_submodule(path)
+    except AttributeError as error:
+        raise CaptureError(
+            f"{family}: {type(module).__name__} has no module {path!r}; it has {', '.join(dict(module.named_children()))}: "
+            f"correct the row {family!r} in stages/models/sites.py"
+        ) from error
+
+
+def _require_sum(family: str, layer: int, site: str, total: Tensor, *parts: Tensor) -> None:
+    """``total`` equals the sum of ``parts``, element by element, up to rounding."""
+    epsilon = torch.finfo(total.dtype).eps
+    total, parts = total.double(), [part.double() for part in parts]  # (1, tokens, d_model) each
+    # Relative to each element: one massive dimension must not hide the others.
+    scale = total.abs() + sum(part.abs() for part in parts)
+    error = (total - sum(parts)).abs()
+    if not torch.all(error <= ROUNDINGS * epsilon * scale):  # also false for NaN
+        raise CaptureError(
+            f"self-test of the capture map failed: {family}, layer {layer}: {site} differs from the sum of its parts by up to "
+            f"{error.max():.3g} (|{site}| up to {total.abs().max():.3g}); correct the row {family!r} in stages/models/sites.py"
+        )

@@ -1,0 +1,49 @@
+"""Parameters of the group `collect`: which activations are kept, and how they are computed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, Field, model_validator
+
+from stages.params.loading import Group
+
+Item = TypeVar("Item")
+
+
+def _without_repeats(values: list[Item]) -> list[Item]:
+    if len(set(values)) < len(values):
+        raise ValueError("every value may stand only once")
+    return values
+
+
+Choices = Annotated[list[Item], Field(min_length=1), AfterValidator(_without_repeats)]
+
+
+class Quality(Group):
+    """Bounds of the quality gate."""
+
+    usable: float = Field(gt=0, le=1)
+    """Smallest share of usable prompts with which the stage succeeds."""
+    norm_low: float = Field(gt=0)
+    """Smallest Euclidean norm of a usable activation vector."""
+    norm_high: float
+    """Largest one."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Quality:
+        if self.norm_low >= self.norm_high:
+            raise ValueError(f"norm_low ({self.norm_low}) must be below norm_high ({self.norm_high})")
+        return self
+
+
+class Collect(Group):
+    prompts: int = Field(ge=2)
+    """Per task: the first so many of the held-out split."""
+    aggregations: Choices[Literal["last_token", "mean", "all_tokens"]]
+    sites: Choices[Literal["resid_pre", "resid_mid", "resid_post"]]
+    tokens_per_batch: int = Field(ge=1)
+    """Padded tokens of one forward pass."""
+    dtype: Literal["float32", "bfloat16"]
+    """Of weights and arithmetic; storage is always float32."""
+    quality: Quality
