@@ -119,8 +119,10 @@ def _require_sum(family: str, layer: int, site: str, total: Tensor, *parts: Tens
     total, parts = total.double(), [part.double() for part in parts]  # (1, tokens, d_model) each
     # Relative to each element: one massive dimension must not hide the others.
     scale = total.abs() + sum(part.abs() for part in parts)
+    if not torch.isfinite(scale).all():
+        raise CaptureError(f"{family}, layer {layer}: {site} or what is added to it is not finite: check the weights, and use collect.dtype float32 or bfloat16")
     error = (total - sum(parts)).abs()
-    if not torch.all(error <= ROUNDINGS * epsilon * scale):  # also false for NaN
+    if torch.any(error > ROUNDINGS * epsilon * scale):
         raise CaptureError(
             f"self-test of the capture map failed: {family}, layer {layer}: {site} differs from the sum of its parts by up to "
             f"{error.max():.3g} (|{site}| up to {total.abs().max():.3g}); correct the row {family!r} in stages/models/sites.py"

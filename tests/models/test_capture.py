@@ -1,5 +1,7 @@
 """Hooks: what they read, that they go away, and that the self-test accepts every row and rejects a wrong one."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
@@ -24,11 +26,7 @@ def test_the_self_test_accepts(family, tiny_models):
 
 @pytest.mark.parametrize("family", ["llama", "olmo3", "gemma2", "gpt_neox"])
 def test_the_self_test_accepts_bfloat16(family, tiny_models):
-    model = tiny_models[family]
-    try:
-        self_test(model.bfloat16())
-    finally:
-        model.float()
+    self_test(deepcopy(tiny_models[family]).bfloat16())
 
 
 @pytest.mark.parametrize(
@@ -51,18 +49,12 @@ def test_the_self_test_rejects_a_wrong_row(family, row, site, tiny_models, monke
 
 def test_the_self_test_rejects_a_wrong_row_where_the_embeddings_are_small(tiny_models, monkeypatch):
     """With pre far below the attention output, mid read before the sum is nearly right: still rejected."""
-    model = tiny_models["olmo3"]
+    model = deepcopy(tiny_models["olmo3"])
     monkeypatch.setitem(sites.SITES, "olmo3", SITES["olmo3"]._replace(mid="post_attention_layernorm", attention="self_attn"))
-    embedding = model.get_input_embeddings().weight
-    saved = embedding.detach().clone()
-    try:
-        with torch.no_grad():
-            embedding.mul_(0.01)
-        with pytest.raises(CaptureError, match="layer 0: resid_mid"):
-            self_test(model)
-    finally:
-        with torch.no_grad():
-            embedding.copy_(saved)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(0.01)
+    with pytest.raises(CaptureError, match="layer 0: resid_mid"):
+        self_test(model)
 
 
 def test_the_self_test_names_a_module_that_does_not_exist(tiny_models, monkeypatch):
@@ -73,17 +65,12 @@ def test_the_self_test_names_a_module_that_does_not_exist(tiny_models, monkeypat
 
 
 def test_the_self_test_names_a_hook_that_never_ran(tiny_models, monkeypatch):
-    monkeypatch.setitem(sites.SITES, "llama", SITES["llama"]._replace(attention="self_attn.rotary"))
-    block_attention = tiny_models["llama"].model.layers[0].self_attn
-    for block in tiny_models["llama"].model.layers:
-        block.self_attn.rotary = torch.nn.Identity()
-    try:
-        with pytest.raises(CaptureError, match="llama, layer 0: the hook of attention never ran"):
-            self_test(tiny_models["llama"])
-    finally:
-        for block in tiny_models["llama"].model.layers:
-            del block.self_attn.rotary
-    assert not hasattr(block_attention, "rotary")
+    monkeypatch.setitem(sites.SITES, "llama", SITES["llama"]._replace(attention="self_attn.unused"))
+    model = deepcopy(tiny_models["llama"])
+    for block in model.model.layers:
+        block.self_attn.unused = torch.nn.Identity()
+    with pytest.raises(CaptureError, match="llama, layer 0: the hook of attention never ran"):
+        self_test(model)
 
 
 @pytest.mark.parametrize("family", SITES)
