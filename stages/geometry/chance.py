@@ -1,0 +1,20 @@
+"""What a spectral measure gives for a cloud without structure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.geometry.spectrum import Spectrum, factorise
+
+
+def isotropic_spectrum(n: int, d: int, centred: bool, draws: int, seed: int) -> Spectrum:
+    """Spectra (draws, r) of isotropic Gaussian data (n, d): its unequal singular values are sampling noise only."""
+    generator = np.random.default_rng([seed, n, d])
+    singular = [factorise(generator.standard_normal((n, d)), centred).s for _ in range(draws)]
+    return Spectrum(np.stack(singular), n, d, centred)
+
+
+def noise_eigenvalues(null: Spectrum, total: float) -> np.ndarray:
+    """Mean null eigenvalues (r,), scaled to the sum ``total``."""
+    mean = null.eigenvalues.mean(axis=0)
+    return mean * (total / mean.sum())

@@ -1,0 +1,246 @@
+"""Spectral measures of one cloud of activations: every one reads the same factorisation.
+
+A matrix X (n, d), a row per prompt, is factorised once (`factorise`) into a `Spectrum`; the measures
+are functions of it. All of them work on stacks: a `Spectrum` of shape (..., r) gives (...) numbers.
+
+Two conventions name every number. *Centred* subtracts the column means first (the headline: a mean
+direction shared by all prompts otherwise dominates), *raw* does not. *Singular* weighs directions by
+the singular values s of X, *eigen* by s², the eigenvalues of its covariance; they differ widely.
+All measures are bounded by n as well as by d: compare them at equal n only.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+ROUNDING = np.finfo(np.float64).eps
+
+
+class SpectrumError(ValueError):
+    """A matrix cannot be factorised, or a measure cannot read it; the message names what was expected."""
+
+
+class Spectrum(NamedTuple):
+    """Singular values of X (n, d) in float64, and on request the leading right singular vectors."""
+
+    s: np.ndarray
+    """(..., r) descending, r = min(n, d), or min(n - 1, d) when centred"""
+    n: int
+    d: int
+    centred: bool
+    basis: np.ndarray | None = None
+    """(..., d, k) orthonormal columns: the k leading right singular vectors"""
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """(..., r) eigenvalues of X'X / (n - 1) when centred, of X'X / n when raw."""
+        return self.s**2 / (self.n - 1 if self.centred else self.n)
+
+
+class Moments(NamedTuple):
+    """Sums over rows that determine the spectrum when d is small; those of disjoint sets of rows add up."""
+
+    gram: np.ndarray
+    """(..., d, d) sum of x x'"""
+    total: np.ndarray
+    """(..., d) sum of x"""
+    n: int
+
+    def __add__(self, other: Moments) -> Moments:  # type: ignore[override]
+        return Moments(self.gram + other.gram, self.total + other.total, self.n + other.n)
+
+
+def factorise(x: np.ndarray, centred: bool, k: int = 0) -> Spectrum:
+    """Singular values of ``x`` (..., n, d) and, if ``k`` > 0, its ``k`` leading right singular vectors.
+
+    Through the eigenvalues of the smaller Gram matrix, in float64, where that is as good as a singular
+    value decomposition down to s_r / s_1 of 1e-7 and several times faster; float32 would not be.
+    Raises SpectrumError on fewer than two rows or k > r.
+    """
+    x = np.asarray(x, np.float64)  # (..., n, d)
+    n, d = x.shape[-2:]
+    _require(n, d, centred, k)
+    if centred:
+        x = x - x.mean(axis=-2, keepdims=True)
+    if d <= n:
+        return _from_gram(np.swapaxes(x, -1, -2) @ x, n, d, centred, k)
+    dual = _from_gram(x @ np.swapaxes(x, -1, -2), n, d, centred, k)  # vectors: (..., n, k), the left ones
+    if not k:
+        return dual
+    right = np.swapaxes(x, -1, -2) @ dual.basis  # (..., d, k), columns of length s
+    scale = np.maximum(dual.s[..., None, :k], ROUNDING * np.maximum(dual.s[..., None, :1], np.finfo(float).tiny))
+    return dual._replace(basis=right / scale)
+
+
+def moments(x: np.ndarray) -> Moments:
+    """Additive sums of ``x`` (..., n, d), in float64."""
+    x = np.asarray(x, np.float64)
+    return Moments(np.swapaxes(x, -1, -2) @ x, x.sum(axis=-2), x.shape[-2])
+
+
+def factorise_moments(sums: Moments, centred: bool, k: int = 0) -> Spectrum:
+    """`factorise` of the rows behind ``sums``; needs d <= n.
+
+    When ``centred``, pass rows from which some common mean was already taken: the rank-one correction
+    here cancels the rest without loss of digits.
+    """
+    n, d = sums.n, sums.total.shape[-1]
+    _require(n, d, centred, k)
+    if d > n:
+        raise SpectrumError(f"moments need d <= n, found d = {d}, n = {n}: use factorise on the rows")
+    gram = sums.gram
+    if centred:
+        gram = gram - sums.total[..., :, None] * sums.total[..., None, :] / n
+    return _from_gram(gram, n, d, centred, k)
+
+
+def _require(n: int, d: int, centred: bool, k: int) -> None:
+    if n < 2:
+        raise SpectrumError(f"a spectrum needs at least 2 rows, found {n}")
+    if k > (rank := _rank(n, d, centred)):
+        raise SpectrumError(f"k = {k} directions of {n} rows in {d} dimensions: at most {rank}")
+
+
+def _rank(n: int, d: int, centred: bool) -> int:
+    return min(n - 1 if centred else n, d)
+
+
+def _from_gram(gram: np.ndarray, n: int, d: int, centred: bool, k: int) -> Spectrum:
+    """Spectrum from the smaller Gram matrix; its basis holds the eigenvectors of that matrix."""
+    rank = _rank(n, d, centred)
+    if k:
+        values, vectors = np.linalg.eigh(gram)  # ascending
+        basis = vectors[..., ::-1][..., :k]
+    else:
+        values, basis = np.linalg.eigvalsh(gram), None
+    # clip: a zero eigenvalue of a Gram matrix comes out as a tiny negative number
+    s = np.sqrt(values[..., ::-1][..., :rank].clip(0))
+    return Spectrum(s, n, d, centred, basis)
+
+
+def _shares(spectrum: Spectrum, eigen: bool) -> np.ndarray:
+    """(..., r) weights of the directions, summing to 1; NaN for a cloud without extent."""
+    weights = spectrum.s**2 if eigen else spectrum.s
+    with np.errstate(invalid="ignore"):
+        return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def _perplexity(p: np.ndarray) -> np.ndarray:
+    """exp(-sum p ln p) over the last axis, with 0 ln 0 = 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(p == 0, 0.0, p * np.log(p))
+    return np.exp(-terms.sum(axis=-1))
+
+
+def effective_rank(spectrum: Spectrum, eigen: bool = False) -> np.ndarray:
+    """exp(-sum p ln p), p = s / sum s, or p = s² / sum s² when ``eigen``; 1 to r.
+
+    Invariant to rotation and isotropic scale, and to translation when centred. Roy & Vetterli 2007
+    (singular). The prior study's number is the raw singular one.
+    """
+    return _perplexity(_shares(spectrum, eigen))
+
+
+def rankme(spectrum: Spectrum) -> np.ndarray:
+    """exp(-sum q ln q), q = s / sum s + 1e-7, of the raw embeddings.
+
+    Invariances as `effective_rank`. Garrido et al. 2023. Up to the 1e-7, which only keeps the logarithm
+    finite, this is the raw singular effective rank: two names, one number.
+    """
+    q = _shares(spectrum, eigen=False) + 1e-7
+    return np.exp(-(q * np.log(q)).sum(axis=-1))
+
+
+def rankme_eigen(spectrum: Spectrum) -> np.ndarray:
+    """exp(-sum q ln q), q = λ / sum λ + 1e-7, λ the covariance eigenvalues of centred features.
+
+    Invariances as `effective_rank`. What Li et al. 2025 call RankMe along training: not Garrido's (at
+    λ ~ 1/i, d = 4096: 431 against 3148). Up to the 1e-7 it is the centred eigen effective rank.
+    """
+    q = _shares(spectrum, eigen=True) + 1e-7
+    return np.exp(-(q * np.log(q)).sum(axis=-1))
+
+
+class Decay(NamedTuple):
+    """A power law s_i ~ i^-alpha fitted over the ranks first..last."""
+
+    alpha: np.ndarray
+    r2: np.ndarray
+    """share of the variance of ln s that the line explains"""
+    share: np.ndarray
+    """share of sum s² that the fitted ranks carry: a good fit of 2 % of the variance says little"""
+    first: int
+    last: int
+
+
+def decay_ranks(spectrum: Spectrum, low: float, high: float) -> tuple[int, int]:
+    """Ranks (1-based, inclusive) from ``low`` to ``high`` times min(n, d), at most n / 3.
+
+    Relative, so that models of different width fit the same part of the spectrum; beyond n / 3 the
+    sample eigenvalues fall faster than the true ones.
+    """
+    r = min(spectrum.n, spectrum.d)
+    return max(1, round(low * r)), min(round(high * r), spectrum.n // 3, spectrum.s.shape[-1])
+
+
+def spectral_decay(spectrum: Spectrum, first: int, last: int, floor: float = 0.0) -> Decay:
+    """Least squares of ln(s_i + floor) on ln i over the 1-based ranks ``first``..``last``; alpha = -slope.
+
+    On singular values: the exponent of the eigenvalues is twice as large. NaN where a fitted value is
+    zero (and floor is). Invariant to rotation and isotropic scale, and to translation when centred.
+    Raises SpectrumError on fewer than 3 ranks. Source: prior study; α-ReQ, Agrawal et al. 2022 (eigen).
+    """
+    if not 1 <= first <= last - 2 or last > spectrum.s.shape[-1]:
+        raise SpectrumError(f"decay needs at least 3 ranks inside 1..{spectrum.s.shape[-1]}, asked for {first}..{last}")
+    fitted = spectrum.s[..., first - 1 : last] + floor  # (..., m)
+    noise = ROUNDING * max(spectrum.n, spectrum.d)  # of eigenvalues, relative to the largest
+    zero = fitted**2 <= noise * spectrum.s[..., :1] ** 2
+    y = np.log(np.where(zero & (floor == 0), np.nan, fitted))
+    x = np.log(np.arange(first, last + 1))
+    x, y = x - x.mean(), y - y.mean(axis=-1, keepdims=True)
+    slope = (y @ x) / (x @ x)
+    with np.errstate(invalid="ignore"):
+        r2 = slope**2 * (x @ x) / (y**2).sum(axis=-1)
+        share = (spectrum.s[..., first - 1 : last] ** 2).sum(axis=-1) / (spectrum.s**2).sum(axis=-1)
+    return Decay(-slope, r2, share, first, last)
+
+
+def legacy_decay(spectrum: Spectrum) -> np.ndarray:
+    """alpha of ln(s_i + 1e-10) on ln i over all ranks of the raw matrix: the prior study's formula, for comparison only.
+
+    It covers other ranks whenever n or d differ, and the tail of noise weighs most.
+    """
+    return spectral_decay(spectrum, 1, spectrum.s.shape[-1], floor=1e-10).alpha
+
+
+def participation_ratio(spectrum: Spectrum, eigen: bool = True) -> np.ndarray:
+    """(sum λ)² / sum λ², λ = s² (the usual one), or the same on s when not ``eigen`` (the prior study's); 1 to r.
+
+    Least biased of the rank measures at small n. Invariant to rotation and isotropic scale, and to
+    translation when centred. Source: Gao et al. 2017.
+    """
+    return 1 / (_shares(spectrum, eigen) ** 2).sum(axis=-1)
+
+
+def stable_rank(spectrum: Spectrum) -> np.ndarray:
+    """sum s² / s_1²; 1 to r. Invariances as `participation_ratio`. Source: Rudelson & Vershynin 2007."""
+    return 1 / _shares(spectrum, eigen=True)[..., 0]
+
+
+def condition_number(spectrum: Spectrum) -> np.ndarray:
+    """s_1 / s_r; NaN when s_r² is below rounding, for then the matrix is rank-deficient and the ratio is noise.
+
+    Invariances as `participation_ratio`.
+    """
+    first, last = spectrum.s[..., 0], spectrum.s[..., -1]
+    sound = last**2 > ROUNDING * max(spectrum.n, spectrum.d) * first**2
+    return np.where(sound, first / np.where(sound, last, 1.0), np.nan)
+
+
+def components_for(spectrum: Spectrum, share: float = 0.9) -> np.ndarray:
+    """Smallest number of leading directions that carry ``share`` of sum s². Invariances as `participation_ratio`."""
+    cumulative = np.cumsum(_shares(spectrum, eigen=True), axis=-1)
+    count = 1.0 + (cumulative < share - 1e-12).sum(axis=-1)  # 1e-12: a share reached exactly counts as reached
+    return np.where(np.isnan(cumulative[..., -1]), np.nan, count)

@@ -1,0 +1,46 @@
+"""How far two clouds share their leading directions: principal angles between subspaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.linalg import subspace_angles
+
+
+def principal_angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Principal angles (k,), radians, ascending, between the column spaces of ``a`` and ``b`` (d, k).
+
+    Accurate for small angles too, where the arccosine of a cosine keeps only half the digits.
+    Invariant to a rotation of both and to a change of basis of either. Source: Björck & Golub 1973.
+    """
+    return subspace_angles(a, b)[::-1]
+
+
+def preservation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Mean cosine of the principal angles between orthonormal bases ``a`` and ``b`` (..., d, k); 0 to 1.
+
+    (1/k) sum_i σ_i(a'b). For the leading directions of two models on the same prompts it is the prior
+    study's preservation. Invariant to a common rotation and to isotropic scale, not to a rotation of one
+    side; its chance level rises with k/d (`chance`).
+    """
+    return np.linalg.svd(np.swapaxes(a, -1, -2) @ b, compute_uv=False).mean(axis=-1)
+
+
+def preservation_sweep(a: np.ndarray, b: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+    """`preservation` of the first k columns of ``a`` and ``b`` (..., d, max(ks)), for every k: (len(ks), ...)."""
+    cosines = np.swapaxes(a, -1, -2) @ b  # (..., k, k): the leading block is the matrix of a smaller k
+    return np.stack([np.linalg.svd(cosines[..., :k, :k], compute_uv=False).mean(axis=-1) for k in ks])
+
+
+def chance(d: int, k: int, draws: int, seed: int) -> np.ndarray:
+    """`preservation` of ``draws`` pairs of random k-subspaces of R^d: (draws,).
+
+    By rotation invariance one of the two may be the first k axes: the cosines are then the singular
+    values of the top k x k block of a Haar frame. Mean of the squared cosines: k/d.
+    """
+    if k >= d:
+        return np.ones(draws)
+    normal = np.random.default_rng([seed, d, k]).standard_normal((draws, d, k))
+    frames, _ = np.linalg.qr(normal)  # Haar up to signs of columns, which no singular value sees
+    return np.linalg.svd(frames[:, :k, :], compute_uv=False).mean(axis=-1)

@@ -1,0 +1,48 @@
+"""Parameters of the group `measure`: variants, resampling and nulls of the measures."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from stages.params.loading import Group
+
+
+class DecayRanks(Group):
+    """Fitted ranks of the spectral decay, as shares of min(n, d)."""
+
+    first: float = Field(gt=0, lt=1)
+    last: float = Field(gt=0, le=1)
+
+
+class Nulls(Group):
+    """Random draws behind each chance level."""
+
+    subspaces: int = Field(ge=100)
+    spectra: int = Field(ge=2)
+
+
+class Measure(Group):
+    aggregation: Literal["last_token", "mean"]
+    ks: list[int] = Field(min_length=1)
+    headline_k: int
+    interval_sites: list[Literal["resid_pre", "resid_mid", "resid_post"]]
+    half_samples: int = Field(ge=12)
+    plain_half_samples: int = Field(ge=6)
+    confidence: float = Field(gt=0.5, lt=1)
+    decay_ranks: DecayRanks
+    components_share: float = Field(gt=0, lt=1)
+    legacy_k: int = Field(ge=1)
+    nulls: Nulls
+    seed: int
+
+    @model_validator(mode="after")
+    def _sound(self) -> Measure:
+        if min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
+            raise ValueError(f"ks: expected different numbers from 1 upwards, found {self.ks}")
+        if self.headline_k not in self.ks:
+            raise ValueError(f"headline_k {self.headline_k} must be one of ks {self.ks}")
+        if self.decay_ranks.first >= self.decay_ranks.last:
+            raise ValueError(f"decay_ranks: first ({self.decay_ranks.first}) must be below last ({self.decay_ranks.last})")
+        return self

@@ -1,0 +1,176 @@
+"""All measures of one site: a model's activations against its reference's, on one set of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from stages.geometry.chance import isotropic_spectrum, noise_eigenvalues
+from stages.geometry.registry import Measure, catalogue
+from stages.geometry.resampling import Subsets, cka_halves, factorise_subsets, joint_rows
+from stages.geometry.similarity import debiased_cka
+from stages.geometry.spectrum import Spectrum, effective_rank, factorise
+from stages.geometry.subspace import chance, preservation_sweep
+from stages.statistics.ceiling import LEAST_ROOM, adjusted_index, noise_ceiling
+from stages.statistics.half_sampling import PAIRS, interval, standard_error
+
+CONSTANT = 1e-10  # variance / mean square; rounding of float32 leaves 1e-14
+STORED = {"effective_rank": ("value",), "preservation": ("value", "index"), "cka": ("value",)}
+"""Quantities whose replicates are stored, from centred variants: what hypotheses may be about."""
+
+
+class Plan(NamedTuple):
+    """What is the same for all sites of one task."""
+
+    measures: tuple[Measure, ...]
+    quarters: np.ndarray
+    """(R, 4, q) rows of the partitions"""
+    plain: int
+    """partitions used where no interval is asked for"""
+    chance: dict[int, float]
+    """preservation of random subspaces, by k"""
+    nulls: dict[bool, Spectrum]
+    """isotropic spectra, by centring"""
+    confidence: float
+
+
+class Site(NamedTuple):
+    """Rows of the three tables, without the columns that are the same for the whole site."""
+
+    records: list[dict]
+    replicates: dict[tuple[str, str, str], np.ndarray]
+    """(measure, variant, quantity): (B,)"""
+    spectra: dict[str, tuple[np.ndarray, np.ndarray]]
+    """variant: eigenvalues (r,) and those of noise (r,)"""
+
+
+def plan(n: int, d: int, params, quarters: np.ndarray, plain: int) -> Plan:
+    """``params`` is the group `measure`; chance levels depend on n, d and its seed only."""
+    legacy_k = max(1, min(params.legacy_k, n // 4, d // 4))  # the prior study's min(100, n, d) is all of a small space: always 1
+    measures = catalogue(params.ks, (params.decay_ranks.first, params.decay_ranks.last), params.components_share, legacy_k)
+    ks = {variant.k for measure in measures for variant in measure.variants if variant.k}
+    levels = {k: float(chance(d, k, params.nulls.subspaces, params.seed).mean()) for k in sorted(ks)}
+    nulls = {centred: isotropic_spectrum(n, d, centred, params.nulls.spectra, params.seed) for centred in (True, False)}
+    return Plan(measures, quarters, plain, levels, nulls, params.confidence)
+
+
+def measure_site(reference: np.ndarray, model: np.ndarray, plan: Plan, aggregation: str, with_interval: bool) -> Site:
+    """Measure ``model`` (n, d) against ``reference`` (n, d), rows paired by prompt."""
+    x, y = joint_rows(np.asarray(reference, np.float64), np.asarray(model, np.float64))
+    constant = {"the reference": is_constant(x), "the model": is_constant(y)}
+    site = Site([], {}, {})
+    if not any(constant.values()):
+        for centred in (True, False):
+            _measure(site, x, y, plan, centred, with_interval and centred)
+        return site
+    who = " and ".join(name for name, value in constant.items() if value)
+    reason = f"constant by design: {aggregation} of {who} has no variance over the prompts"
+    for measure in plan.measures:
+        for variant in measure.variants:
+            _add(site, measure, variant.name, len(y), missing=reason)
+    return site
+
+
+def is_constant(x: np.ndarray) -> bool:
+    """No variance over prompts (n, d), as where every prompt ends in the same token."""
+    return bool(x.var(axis=0).sum() <= CONSTANT * (x**2).sum(axis=1).mean())
+
+
+def _measure(site: Site, x: np.ndarray, y: np.ndarray, plan: Plan, centred: bool, with_interval: bool) -> None:
+    """Measures of one centring; one factorisation of each matrix serves them all."""
+    quarters = plan.quarters if with_interval else plan.quarters[: plan.plain]
+    variants = [(m, v) for m in plan.measures for v in m.variants if v.centred == centred]
+    ks = sorted({v.k for m, v in variants if m.kind == "bases"})
+    k = max((k for k in ks if _too_many(k, quarters, y) == ""), default=0)
+    whole = [factorise(z, centred, k) for z in (x, y)]
+    parts = [factorise_subsets(z, quarters, PAIRS, centred, k) for z in (x, y)]
+    null = plan.nulls[centred]
+    name = "centred" if centred else "raw"
+    site.spectra[name] = (whole[1].eigenvalues, noise_eigenvalues(null, whole[1].eigenvalues.sum()))
+    scores = _Scores(whole, parts, [k for k in ks if not _too_many(k, quarters, y)])
+    for measure, variant in variants:
+        if measure.kind == "spectrum":
+            row = _spectral(variant.function, whole[1], parts[1].halves, null)
+            row["missing"] = measure.undefined if np.isnan(row["value"]) else ""
+        elif measure.kind == "bases":
+            reason = _too_many(variant.k, quarters, y)
+            row = {"missing": reason} if reason else scores.row(variant.k, plan.chance[variant.k])
+        else:
+            halves = cka_halves(x, y, quarters, PAIRS)
+            row = {"value": float(debiased_cka(x, y)), "null": 0.0, "resample_baseline": halves.mean(), "replicates": {"value": halves.ravel()}}
+        _add(site, measure, variant.name, len(y), plan.confidence if with_interval else None, **row)
+
+
+def _too_many(k: int, quarters: np.ndarray, x: np.ndarray) -> str:
+    """Why ``k`` directions cannot be compared, or nothing."""
+    most = min(quarters.shape[2] - 1, x.shape[1])
+    return f"k = {k} is above {most}, the most that a quarter of {len(x)} prompts in {x.shape[1]} dimensions can hold" if k > most else ""
+
+
+def _spectral(function, spectrum: Spectrum, halves: Spectrum, null: Spectrum) -> dict:
+    """Value, mean value at n / 2, and value of noise; the measures work on stacks."""
+    replicates = function(halves)  # (R, pairs)
+    return {
+        "value": float(function(spectrum)),
+        "null": float(function(null).mean()),
+        "resample_baseline": float(replicates.mean()),
+        "replicates": {"value": replicates.ravel()},
+    }
+
+
+class _Scores:
+    """Preservation of all k between the bases of reference and model, on all prompts and across subsets."""
+
+    def __init__(self, whole: Sequence[Spectrum], parts: Sequence[Subsets], ks: list[int]) -> None:
+        self.position = {k: i for i, k in enumerate(ks)}
+        self.effective = min(float(effective_rank(spectrum, eigen=True)) for spectrum in whole)
+        if not ks:
+            return
+        first, second = np.array(PAIRS).T
+        halves = [part.halves.basis for part in parts]  # (R, pairs, d, k)
+        quarters = [part.quarters.basis for part in parts]  # (R, 4, d, k)
+        self.same = preservation_sweep(whole[0].basis, whole[1].basis, ks)  # (ks,)
+        self.same_halves = preservation_sweep(*halves, ks)  # (ks, R, pairs)
+        self.across = _across(*([h[:, side::2] for side in (0, 1)] for h in halves), ks)  # each (ks, R, pairs / 2)
+        self.within = _across(*([q[:, side] for side in (first, second)] for q in quarters), ks)  # each (ks, R, pairs)
+
+    def row(self, k: int, level: float) -> dict:
+        """Everything that the record of one k holds."""
+        i = self.position[k]
+        cross, ceiling, baseline = (score[i].mean() for score in self.across)
+        index = float(adjusted_index(cross, ceiling, level))
+        notes = [] if k <= self.effective else [f"k above the effective rank {self.effective:.1f} (eigen): the last directions are noise"]
+        if np.isnan(index):
+            notes.append(f"no index: the noise ceiling {ceiling:.3f} is within {LEAST_ROOM} of chance")
+        cross, ceiling, _ = (score[i] for score in self.within)
+        return {
+            "value": float(self.same[i]), "null": level, "resample_baseline": float(baseline),
+            "ceiling": float(self.across[1][i].mean()), "index": index, "note": "; ".join(notes),
+            "replicates": {"value": self.same_halves[i].ravel(), "index": adjusted_index(cross, ceiling, level).ravel()},
+        }  # fmt: skip
+
+
+def _across(reference: Sequence[np.ndarray], model: Sequence[np.ndarray], ks: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cross score, noise ceiling and within-reference score between subsets 0 and 1, bases (..., d, k): (ks, ...) each."""
+    cross = (preservation_sweep(reference[0], model[1], ks) + preservation_sweep(reference[1], model[0], ks)) / 2
+    within = preservation_sweep(*reference, ks)
+    return cross, noise_ceiling(within, preservation_sweep(*model, ks)), within
+
+
+def _add(site: Site, measure: Measure, variant: str, n: int, confidence: float | None = None, replicates: dict | None = None, **row) -> None:
+    """Append one record, its intervals if ``confidence`` is given, and the replicates that are stored."""
+    record = {"measure": measure.name, "variant": variant, "n": n, "missing": "", "note": "", **row}
+    for quantity, prefix in (("value", ""), ("index", "index_")):
+        estimate = record.setdefault(quantity, np.nan)
+        error = low = high = np.nan
+        if confidence is not None and quantity in (replicates or {}):
+            error = standard_error(replicates[quantity], n)
+            low, high = interval(estimate, error, confidence)
+            if quantity in STORED.get(measure.name, ()):
+                site.replicates[measure.name, variant, quantity] = replicates[quantity]
+        record |= {f"{prefix}standard_error": error, f"{prefix}low": low, f"{prefix}high": high}
+    for name in ("null", "resample_baseline", "ceiling"):
+        record.setdefault(name, np.nan)
+    site.records.append(record)

@@ -1,0 +1,29 @@
+"""What sampling noise alone leaves of a score, and the index that adjusts for it and for chance.
+
+On two disjoint halves A and B of the prompts,
+
+    S = [score(reference on A, model on B) + score(reference on B, model on A)] / 2
+    C = √(score(reference on A, reference on B) · score(model on A, model on B))
+    index = (S - chance) / (C - chance)
+
+1: the model is as like the reference as each is like itself on other prompts; 0: no more than chance.
+Disjoint halves on both sides, so that noise lowers S and C alike and cannot pass for a difference.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+LEAST_ROOM = 0.05
+"""Below this distance between ceiling and chance the halves do not even agree with themselves: no index."""
+
+
+def noise_ceiling(within_reference: np.ndarray, within_model: np.ndarray) -> np.ndarray:
+    """C, the geometric mean of the two within-model scores across halves."""
+    return np.sqrt(within_reference * within_model)
+
+
+def adjusted_index(cross: np.ndarray, ceiling: np.ndarray, chance: float) -> np.ndarray:
+    """(S - chance) / (C - chance); NaN where C - chance < LEAST_ROOM."""
+    room = ceiling - chance
+    return np.where(room >= LEAST_ROOM, (cross - chance) / np.where(room >= LEAST_ROOM, room, 1.0), np.nan)

@@ -1,0 +1,61 @@
+"""Intervals over prompts by half-sampling without replacement.
+
+Prompts are the sampled unit. A statistic T is computed on all n prompts and on B random subsets of
+m = n/2; for statistics that are near-linear at this scale sd(T_m) √(m / (n - m)) estimates the standard
+error of T_n (Politis, Romano & Wolf 1999). Not the bootstrap: its duplicated prompts bias ranks,
+neighbours and similarities, and its percentile interval covers badly here.
+
+The subsets come in balanced sets: one random partition into four quarters gives six halves (three
+complementary pairs), each of them a uniformly random half. A statistic that itself splits its prompts
+in two, like the noise ceiling, splits such a half into its two quarters; so four quarters and six
+halves serve six replicates of everything, and sums over quarters add up to sums over halves.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import numpy as np
+from scipy.stats import norm
+
+PAIRS = ((0, 1), (2, 3), (0, 2), (1, 3), (0, 3), (1, 2))
+"""The six halves of a partition, as pairs of quarters; halves 2i and 2i + 1 are complementary."""
+HALVES = len(PAIRS)
+
+
+def partitions_for(half_samples: int) -> int:
+    """Number of partitions that give at least ``half_samples`` half-samples."""
+    return -(-half_samples // HALVES)
+
+
+def quarters(n: int, partitions: int, seed: int, label: str = "") -> np.ndarray:
+    """Row numbers (partitions, 4, n // 4) of random partitions of n prompts; up to three prompts of each are left out.
+
+    They depend on the arguments only: models and layers that share n, ``seed`` and ``label`` (the task)
+    share their halves, which is what makes differences between models paired.
+    Raises ValueError below 8 prompts.
+    """
+    if n < 8:
+        raise ValueError(f"half-sampling needs at least 8 prompts, found {n}")
+    generator = np.random.default_rng([seed, crc32(label.encode())])
+    size = n // 4
+    return np.stack([generator.permutation(n)[: 4 * size].reshape(4, size) for _ in range(partitions)])
+
+
+def standard_error(replicates: np.ndarray, n: int, m: int | None = None) -> np.ndarray:
+    """sd(T_m) √(m / (n - m)) over the last axis of ``replicates`` (..., B); m = n // 4 * 2 unless given."""
+    m = n // 4 * 2 if m is None else m
+    return np.std(replicates, axis=-1, ddof=1) * np.sqrt(m / (n - m))
+
+
+def interval(estimate: np.ndarray, error: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """T_n ± z se, two-sided at ``confidence``."""
+    z = norm.ppf(0.5 + confidence / 2)
+    return estimate - z * error, estimate + z * error
+
+
+def p_value(estimate: float, error: float) -> float:
+    """Two-sided p of estimate = 0 from z = estimate / error; 1 when both are zero."""
+    if error == 0:
+        return float(estimate == 0)
+    return float(2 * norm.sf(abs(estimate) / error))
