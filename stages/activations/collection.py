@@ -59,7 +59,7 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], prompt_
     if len(set(prompt_ids)) < len(prompt_ids):
         repeated = next(i for i in prompt_ids if list(prompt_ids).count(i) > 1)
         raise CollectionError(f"prompt id {repeated} stands twice in the task file: every id must be unique")
-    ids = [np.array(row, dtype=np.int64) for row in tokenizer(list(prompts))["input_ids"]]
+    ids = [np.array(row, dtype=np.int64) for row in tokenizer(list(prompts), padding=False, truncation=False)["input_ids"]]
     special = np.array(sorted(tokenizer.all_special_ids), dtype=np.int64)
     content = [~np.isin(row, special) & (np.arange(len(row)) > 0) for row in ids]
     for prompt, kept in zip(prompt_ids, content, strict=True):
@@ -157,7 +157,7 @@ class _Store:
         rows = self.tokens if aggregation == "all_tokens" else self.prompts
         if aggregation == "all_tokens" and self.scratch is not None:
             return np.lib.format.open_memmap(self.scratch / f"{hook}.npy", mode="w+", dtype=np.float32, shape=(rows, width))
-        return np.empty((rows, width), np.float32)
+        return np.full((rows, width), np.nan, np.float32)  # a row that no pass fills is caught by the quality gate
 
 
 def _require_fit(model: PreTrainedModel, tokens: Tokens) -> None:

@@ -18,7 +18,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 def device() -> torch.device:
     """The device named by the environment variable DEVICE; by default the GPU where there is one."""
-    return torch.device(os.environ.get("DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
+    name = os.environ.get("DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
+        raise ModelError(f"the environment variable DEVICE is {name!r}, which torch cannot use here: set it to cpu or cuda ({error})") from error
 
 
 def load_model(folder: Path, dtype: str, on: torch.device | None = None) -> PreTrainedModel:

@@ -43,6 +43,9 @@ def test_float16_is_refused(folder):
 def test_the_device_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("DEVICE", "meta")
     assert device().type == "meta"
+    monkeypatch.setenv("DEVICE", "gpu")
+    with pytest.raises(ModelError, match="DEVICE is 'gpu', which torch cannot use here: set it to cpu or cuda"):
+        device()
     monkeypatch.delenv("DEVICE")
     assert device().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
