@@ -93,6 +93,23 @@ def test_pickled_weights_on_the_hub_are_refused(registry, hub, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+def test_a_cached_commit_needs_no_network(registry, tiny_folders, tmp_path, monkeypatch):
+    """The real client of the hub, offline, on a cache that holds the commit; then on one that lacks its weights."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    snapshot = shutil.copytree(tiny_folders["llama"], tmp_path / "cache/models--some--tiny/snapshots" / SHA)
+    pointer = {"hub": "some/tiny", "resolved_revision": SHA, "paradigm": "base", "architecture": "llama", "weight_hash": weight_hash(snapshot)}
+    (tmp_path / "data/models/tiny").mkdir(parents=True)
+    (tmp_path / "data/models/tiny/model.json").write_text(json.dumps(pointer))
+    assert open_checkpoint("tiny").folder == snapshot
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="has no weights|cannot be reached"):
+        open_checkpoint("tiny")
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(ModelError, match="cannot fetch some/tiny at 0123.*the hub cannot be reached and the cache lacks files"):
+        open_checkpoint("tiny")
+
+
 @pytest.mark.parametrize(
     ("error", "fix"),
     [

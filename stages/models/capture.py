@@ -120,7 +120,7 @@ def _require_sum(family: str, layer: int, site: str, total: Tensor, *parts: Tens
     # Relative to each element: one massive dimension must not hide the others.
     scale = total.abs() + sum(part.abs() for part in parts)
     if not torch.isfinite(scale).all():
-        raise CaptureError(f"{family}, layer {layer}: {site} or what is added to it is not finite: check the weights, and use collect.dtype float32 or bfloat16")
+        raise CaptureError(f"{family}, layer {layer}: {site} or what is added to it is not finite: check the weights (float16 overflows; it is never used)")
     error = (total - sum(parts)).abs()
     if torch.any(error > ROUNDINGS * epsilon * scale):
         raise CaptureError(

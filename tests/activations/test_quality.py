@@ -49,7 +49,8 @@ def test_too_many_bad_prompts_fail_and_are_named():
     collected[KEYS[0]][:2] = np.nan
     run(collected)  # 8 of 10 is exactly enough
     collected[KEYS[1]][5] = np.nan
-    with pytest.raises(QualityError, match=r"only 7 of 10 prompts are usable, 80% expected.*p0: norm nan at last_token/blocks.0.*p5: norm nan at last_token/blocks.1"):
+    message = "only 7 of 10 prompts are usable, 80% expected.*p0: norm nan at last_token/blocks.0.*p5: norm nan at last_token/blocks.1"
+    with pytest.raises(QualityError, match=message):
         run(collected)
 
 
