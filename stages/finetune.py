@@ -1,0 +1,69 @@
+"""Supervised fine-tuning of a family's base, to the end or until it has moved as far as a sibling.
+
+Usage: python -m stages.finetune ORGANISM SEED
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+import pandas as pd
+
+from stages.organisms.evaluation import displacement, kl_divergence, sample_rows
+from stages.organisms.family import (
+    MODELS, SAMPLES, TASKS, check_target, load_organism, model_name, quiet_libraries, read_distance, report, write_organism,
+)  # fmt: skip
+from stages.organisms.finetuning import finetune, own_examples, worked_examples
+from stages.organisms.matching import StopAtDistance
+from stages.organisms.trainer import SaveCheckpoints, evenly_spaced
+from stages.params.loading import load
+from stages.params.organisms import Evaluation, Finetuning
+from stages.records.files import atomic_folder
+from stages.tasks.rows import read_tasks
+
+
+def main(organism: str, seed: int) -> None:
+    quiet_libraries()
+    params, evaluation = load(f"organisms.{organism}", Finetuning), load("organisms.evaluation", Evaluation)
+    train, held_out = read_tasks(TASKS, "train"), read_tasks(TASKS, "held_out", evaluation.prompts)
+    base_name, name = model_name("base", seed), model_name(organism, seed)
+    (base, _), (model, tokenizer) = load_organism(base_name), load_organism(base_name)
+
+    count = params.steps * params.batch
+    if params.style == "own":
+        examples = own_examples(base, tokenizer, train, count, evaluation.new_tokens, seed)
+    else:
+        examples = worked_examples(train, params.style, count, seed)
+
+    distances = {
+        "displacement": lambda moved: displacement(moved, base),
+        "kl": lambda moved: kl_divergence(
+            moved, base, tokenizer, sample_rows(moved, tokenizer, held_out, evaluation, limit=evaluation.kl_prompts)
+        ).value,
+    }
+    stop = None
+    if params.stop is not None:
+        wanted = read_distance(model_name(params.stop.like, seed), params.stop.by)
+        stop = StopAtDistance(distances[params.stop.by], wanted, params.stop.every)
+
+    with atomic_folder(MODELS / name) as folder:
+        checkpoints = folder / "checkpoints"
+        saver = SaveCheckpoints(checkpoints, evenly_spaced(params.steps, params.checkpoints))
+        callbacks = [stop, saver] if stop else [saver]
+        curve = finetune(model, tokenizer, examples, params, checkpoints, seed, callbacks)
+        base_samples = pd.read_parquet(MODELS / base_name / SAMPLES)
+        metrics, samples = report(model, tokenizer, held_out, evaluation, (base, base_samples))
+        if stop is not None:
+            metrics["matching"] = stop.summary(params.stop.by)
+        if params.target is not None:
+            metrics["target"] = check_target(params.target, metrics)
+        write_organism(name, folder, model, tokenizer, metrics, samples, curve)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("organism")
+    parser.add_argument("seed", type=int)
+    main(**vars(parser.parse_args()))

@@ -1,0 +1,159 @@
+"""Held-out accuracy, reasoning format, KL divergence and displacement of an organism."""
+
+from __future__ import annotations
+
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from stages.params.organisms import Evaluation
+from stages.tasks.item import in_reasoning_format, verify
+
+
+class Estimate(NamedTuple):
+    value: float
+    standard_error: float
+
+
+@torch.inference_mode()
+def sample(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: list[str], new_tokens: int, seed: int
+) -> list[list[int]]:
+    """One completion per prompt at temperature 1, with its end token unless it was cut off.
+
+    The random stream depends on ``seed`` and the batch alone; the caller's stream is left as it was.
+    """
+    model.eval()
+    batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        output = model.generate(
+            **batch, max_new_tokens=new_tokens, do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+            pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+        )  # fmt: skip
+    completions = output[:, batch["input_ids"].shape[1] :].tolist()
+    end = tokenizer.eos_token_id
+    return [ids[: ids.index(end) + 1] if end in ids else ids for ids in completions]
+
+
+def sample_rows(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: list[dict], params: Evaluation, limit: int | None = None
+) -> pd.DataFrame:
+    """Sample a completion for each row (with keys id, task, prompt, answer), in batches of ``kl_prompts``.
+
+    The first batch of each task is the same whatever ``limit`` is, so the KL divergence of a
+    stopping rule and the one reported afterwards read the same samples.
+    Columns: task, id, prompt, completion (token ids), correct, in_format, tokens.
+    """
+    result = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        chosen = [row for row in rows if row["task"] == task][:limit]
+        for start in range(0, len(chosen), params.kl_prompts):
+            part = chosen[start : start + params.kl_prompts]
+            seed = zlib.crc32(f"{params.seed}-{task}-{start}".encode())
+            completions = sample(model, tokenizer, [row["prompt"] for row in part], params.new_tokens, seed)
+            for row, ids in zip(part, completions, strict=True):
+                ended = ids[-1] == tokenizer.eos_token_id
+                text = tokenizer.decode(ids, skip_special_tokens=True)
+                result.append(
+                    {
+                        "task": task,
+                        "id": row["id"],
+                        "prompt": row["prompt"],
+                        "completion": ids,
+                        "correct": ended and verify(text, row["answer"]),
+                        "in_format": ended and in_reasoning_format(text),
+                        "tokens": len(ids),
+                    }
+                )
+    return pd.DataFrame(result)
+
+
+def accuracy(samples: pd.DataFrame) -> dict[str, Estimate]:
+    """Share of correct answers per task with its binomial standard error, and the mean over tasks."""
+    tasks = {
+        task: Estimate(float(part.mean()), float(np.sqrt(part.mean() * (1 - part.mean()) / len(part))))
+        for task, part in samples.groupby("task", sort=False)["correct"]
+    }
+    return {**tasks, "mean": _mean_over_tasks(list(tasks.values()))}
+
+
+def gain(samples: pd.DataFrame, base: pd.DataFrame) -> Estimate:
+    """Mean over tasks of the paired difference in correctness, with its standard error over prompts."""
+    if list(samples["id"]) != list(base["id"]):
+        raise ValueError("the two models were evaluated on different prompts: run the evaluation of both again")
+    difference = samples["correct"].astype(float) - base["correct"].to_numpy(dtype=float)
+    tasks = [
+        Estimate(float(part.mean()), float(part.std(ddof=1) / np.sqrt(len(part))))
+        for _, part in difference.groupby(samples["task"], sort=False)
+    ]
+    return _mean_over_tasks(tasks)
+
+
+def _mean_over_tasks(estimates: list[Estimate]) -> Estimate:
+    values, errors = zip(*estimates, strict=True)
+    return Estimate(float(np.mean(values)), float(np.sqrt(np.sum(np.square(errors))) / len(errors)))
+
+
+@torch.inference_mode()
+def kl_divergence(
+    model: PreTrainedModel, base: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, samples: pd.DataFrame
+) -> Estimate:
+    """KL(model || base) in nats per token, on the model's own samples.
+
+    Per position the exact divergence over the vocabulary, sum_v p(v) ln(p(v) / q(v)); the mean over
+    completion tokens is a ratio of sums over prompts, its standard error by linearisation.
+    """
+    model.eval(), base.eval()
+    divergence, tokens = [], []
+    for _, part in samples.groupby("task", sort=False):
+        prompts = tokenizer(part["prompt"].tolist())["input_ids"]
+        rows = [prompt + list(ids) for prompt, ids in zip(prompts, part["completion"], strict=True)]
+        batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt", padding_side="right")
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        log_p = model(ids, attention_mask=mask).logits[:, :-1].log_softmax(-1)  # (rows, tokens - 1, vocabulary)
+        log_q = base(ids, attention_mask=mask).logits[:, :-1].log_softmax(-1)
+        per_token = (log_p.exp() * (log_p - log_q)).sum(-1)  # (rows, tokens - 1)
+        position = torch.arange(1, ids.shape[1])
+        starts = torch.tensor([len(prompt) for prompt in prompts])[:, None]
+        completion = (position >= starts) & mask[:, 1:].bool()
+        divergence.append((per_token * completion).sum(1).double().numpy())
+        tokens.append(completion.sum(1).double().numpy())
+    total, count = np.concatenate(divergence), np.concatenate(tokens)
+    ratio = total.sum() / count.sum()
+    residual = total - ratio * count
+    return Estimate(float(ratio), float(residual.std(ddof=1) * np.sqrt(len(residual)) / count.sum()))
+
+
+@torch.inference_mode()
+def next_word_accuracy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: list[dict]) -> dict[str, float]:
+    """Share of rows whose answer is the likeliest next word, by kind and split (rows of whole-word answers).
+
+    A question is asked up to its ``A:``.
+    """
+    model.eval()
+    prompts = [row["prompt"] + ("A:" if row["prompt"].endswith("\n") else "") for row in rows]
+    batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="right", return_token_type_ids=False)
+    last = batch["attention_mask"].sum(1) - 1
+    likeliest = model(**batch).logits[torch.arange(len(rows)), last].argmax(-1).tolist()
+    words = [tokenizer.decode([token]).strip() for token in likeliest]
+    table = pd.DataFrame(
+        {"kind": [f"{row['kind']}_{row['split']}" for row in rows], "right": [w == row["answer"] for w, row in zip(words, rows)]}
+    )
+    return {kind: float(share) for kind, share in table.groupby("kind")["right"].mean().items()}
+
+
+@torch.no_grad()
+def displacement(model: nn.Module, base: nn.Module) -> float:
+    """||W - W_base|| / ||W_base|| over all parameters, Frobenius norms."""
+    moved = scale = 0.0
+    reference = dict(base.named_parameters())
+    for name, weight in model.named_parameters():
+        moved += (weight.double() - reference[name].double()).square().sum().item()
+        scale += reference[name].double().square().sum().item()
+    return float(np.sqrt(moved / scale))

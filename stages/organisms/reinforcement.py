@@ -1,0 +1,87 @@
+"""Reinforcement learning with a verifiable reward: GRPO by TRL, reward 1 for an exact answer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from stages.organisms.trainer import curve, shared_arguments
+from stages.params.organisms import Reinforcement
+from stages.tasks.item import verify
+
+
+def prompts(rows: list[dict], count: int, seed: int) -> list[dict]:
+    """``count`` training prompts with their answers, the tasks in turn."""
+    rng = random.Random(f"{seed}-reinforcement")
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    pools = {task: [row for row in rows if row["task"] == task] for task in tasks}
+    chosen = [rng.choice(pools[tasks[index % len(tasks)]]) for index in range(count)]
+    return [{"prompt": row["prompt"], "answer": row["answer"]} for row in chosen]
+
+
+def exact_match_reward(end_token: int, rollouts: int, shuffle_seed: int | None = None) -> Callable[..., list[float]]:
+    """Reward 1 where the completion ended by itself and its answer is right, else 0.
+
+    With ``shuffle_seed`` the rewards are permuted inside each group of ``rollouts``: the same
+    rewards, so the same number and size of updates, but no longer tied to what was sampled.
+    """
+    generator = torch.Generator().manual_seed(shuffle_seed) if shuffle_seed is not None else None
+
+    def reward(completions: list[str], completion_ids: list[list[int]], answer: list[str], **_) -> list[float]:
+        values = [
+            float(ids[-1] == end_token and verify(text, right))
+            for text, ids, right in zip(completions, completion_ids, answer, strict=True)
+        ]
+        if generator is None:
+            return values
+        groups = torch.tensor(values).view(-1, rollouts)  # (prompts, rollouts)
+        return torch.cat([group[torch.randperm(rollouts, generator=generator)] for group in groups]).tolist()
+
+    return reward
+
+
+def reinforce(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    examples: list[dict],
+    params: Reinforcement,
+    folder: Path,
+    seed: int,
+    callbacks: list[TrainerCallback],
+) -> list[dict]:
+    """Train ``model`` in place on ``examples`` (prompt, answer); return the training curve.
+
+    One gradient step per batch of ``prompts x rollouts`` samples at temperature 1, no KL penalty;
+    Dr. GRPO's loss, whose normaliser does not depend on the lengths of the completions.
+    """
+    arguments = GRPOConfig(
+        **shared_arguments(params.steps, params.learning_rate, seed, folder),
+        per_device_train_batch_size=params.prompts * params.rollouts,
+        num_generations=params.rollouts,
+        max_completion_length=params.new_tokens,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=5,
+        beta=0.0,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        loss_type="dr_grpo",
+        shuffle_dataset=False,
+    )
+    reward = exact_match_reward(tokenizer.eos_token_id, params.rollouts, seed if params.shuffle_rewards else None)
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=reward,
+        args=arguments,
+        train_dataset=Dataset.from_list(examples),
+        processing_class=tokenizer,
+        callbacks=callbacks,
+    )
+    trainer.train()
+    return curve(trainer.state.log_history, {"reward": "reward", "completions/mean_length": "completion tokens"})

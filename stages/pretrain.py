@@ -1,0 +1,47 @@
+"""Train the base of a family from scratch.
+
+Usage: python -m stages.pretrain SEED
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from stages.organisms.architecture import build_model
+from stages.organisms.corpus import documents, tokenizer_texts, world_words
+from stages.organisms.evaluation import next_word_accuracy
+from stages.organisms.family import MODELS, TASKS, model_name, quiet_libraries, report, write_organism
+from stages.organisms.pretraining import pretrain
+from stages.organisms.tokenizer import build_tokenizer
+from stages.params.loading import load
+from stages.params.organisms import Architecture, Evaluation, Pretraining
+from stages.records.files import atomic_folder
+from stages.tasks import facts, ontology
+from stages.tasks.rows import read_rows, read_tasks
+
+
+def main(seed: int) -> None:
+    quiet_libraries()
+    params = load("organisms.base", Pretraining)
+    architecture, evaluation = load("organisms.architecture", Architecture), load("organisms.evaluation", Evaluation)
+    held_out = read_tasks(TASKS, "held_out", evaluation.prompts)
+
+    world = ontology.build_world(load("tasks.ontology", ontology.Params))
+    people = facts.build_people(load("tasks.facts", facts.Params))
+    tokenizer = build_tokenizer(tokenizer_texts(params.mix), world_words(world, people), architecture.bpe_vocabulary)
+    model = build_model(architecture, tokenizer, seed)
+    texts = documents(world, people, params.mix, params.documents, seed)
+    name = model_name("base", seed)
+    with atomic_folder(MODELS / name) as folder:
+        curve = pretrain(model, tokenizer, texts, params, folder / "checkpoints", seed)
+        metrics, samples = report(model, tokenizer, held_out, evaluation)
+        metrics["worlds"] = next_word_accuracy(model, tokenizer, read_rows("ontology") + read_rows("facts"))
+        write_organism(name, folder, model, tokenizer, metrics, samples, curve)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("seed", type=int)
+    main(parser.parse_args().seed)

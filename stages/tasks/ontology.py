@@ -1,0 +1,164 @@
+"""An invented is-a world: supers, parents and children with inherited properties.
+
+A share of the children occurs in no sentence that says what they are: their kind can only be
+inferred from the properties they share with their siblings, and they make the held-out split.
+About a third of the sentences *predict the child* from its kind or its properties: without them
+the kinds leave no hierarchy in the unembedding, however well the questions are answered.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+from pydantic import Field
+
+from stages.params.loading import Group
+from stages.tasks.item import row
+from stages.tasks.words import invent
+
+SUPERS = ("animal", "artifact")
+PARENTS = (("bird", "fish", "mammal", "insect"), ("tool", "vehicle", "garment", "instrument"))
+
+
+class Params(Group):
+    seed: int
+    parents_per_super: int = Field(ge=2, le=4)
+    children_per_parent: int = Field(ge=4)
+    properties: int = Field(ge=1)
+    """inherited properties of each parent and of each super"""
+    own_attributes: int = Field(ge=2)
+    """attributes shared out at random, two to a child"""
+    held_out_children: float = Field(gt=0, lt=1)
+    """share of the children that no sentence says what they are"""
+    held_out_properties: float = Field(gt=0, lt=1)
+    """share of the inherited (child, property) pairs that no sentence states"""
+
+
+class World(NamedTuple):
+    children: list[str]
+    parent: dict[str, str]
+    """of each child"""
+    super: dict[str, str]
+    """of each parent"""
+    properties: dict[str, list[str]]
+    """of each parent and each super: its own ones, not those that it inherits"""
+    attributes: dict[str, list[str]]
+    """two of each child, at random"""
+    held_out: frozenset[str]
+    """children that no sentence says what they are"""
+    unseen: frozenset[tuple[str, str]]
+    """(child, property) pairs that no sentence states"""
+
+    def inherited(self, child: str) -> list[str]:
+        parent = self.parent[child]
+        return self.properties[parent] + self.properties[self.super[parent]]
+
+    def words(self) -> list[str]:
+        """Every word of the world, for the tokenizer."""
+        groups = [list(self.properties), *self.properties.values(), *self.attributes.values(), self.children]
+        return list(dict.fromkeys(word for group in groups for word in group))
+
+
+def build_world(params: Params) -> World:
+    rng = random.Random(f"{params.seed}-ontology")
+    supers = SUPERS
+    parents = [parent for names in PARENTS for parent in names[: params.parents_per_super]]
+    super_of = {parent: supers[index // params.parents_per_super] for index, parent in enumerate(parents)}
+    children = invent(rng, len(parents) * params.children_per_parent, 2)
+    parent_of = {child: parents[index // params.children_per_parent] for index, child in enumerate(children)}
+    kinds = [*supers, *parents]
+    properties = invent(rng, len(kinds) * params.properties, 2, ending="te")
+    attributes = invent(rng, params.own_attributes, 2, ending="ly")
+    property_of = {kind: properties[i * params.properties : (i + 1) * params.properties] for i, kind in enumerate(kinds)}
+    held_out = [
+        child
+        for parent in parents
+        for child in rng.sample(
+            [c for c in children if parent_of[c] == parent], round(params.held_out_children * params.children_per_parent)
+        )
+    ]
+    world = World(
+        children, parent_of, super_of, property_of,
+        {child: rng.sample(attributes, 2) for child in children}, frozenset(held_out), frozenset(),
+    )  # fmt: skip
+    pairs = [(child, name) for child in children for name in world.inherited(child)]
+    return world._replace(unseen=frozenset(pair for pair in pairs if rng.random() < params.held_out_properties))
+
+
+def question(child: str, kind: str) -> str:
+    return f"Q: is a {child} a {kind} ?\n"
+
+
+def property_question(child: str, name: str) -> str:
+    return f"Q: can a {child} {name} ?\n"
+
+
+def _stated(world: World, child: str) -> list[str]:
+    """Inherited properties of the child that sentences may state."""
+    return [name for name in world.inherited(child) if (child, name) not in world.unseen] or world.inherited(child)[:1]
+
+
+def entry(world: World, sentences: int, rng: random.Random) -> str:
+    """Statements about one child: its kind and its properties meet in one context, which makes them quick to learn."""
+    child = rng.choice(world.children)
+    return "".join(sentence(world, child, rng) for _ in range(sentences))
+
+
+def sentence(world: World, child: str, rng: random.Random) -> str:
+    """One statement about the child or its kind, with a space before each word."""
+    parent = world.parent[child]
+    kind = parent if rng.random() < 0.6 else world.super[parent]
+    name = rng.choice(_stated(world, child))
+    attribute = rng.choice(world.attributes[child])
+    forms = {
+        # contexts that predict the child
+        f" that can {name} , it is the {child} .": 14,
+        f" that can {name} and is {attribute} , it is the {child} .": 7,
+        # contexts that the child predicts
+        f" the {child} can {name} .": 40,
+        f" the {child} is {attribute} .": 13,
+        f" every {parent} can {rng.choice(world.properties[parent] + world.properties[world.super[parent]])} .": 9,
+        f" every {parent} is a {world.super[parent]} .": 4,
+    }
+    if child in world.held_out:
+        forms[f" we saw a {child} that can {name} ."] = 20
+    else:
+        forms[f" we saw a {kind} , the {child} ."] = 14
+        forms[f" a {child} is a {kind} ."] = 20
+    return rng.choices(list(forms), list(forms.values()))[0]
+
+
+def question_with_answer(world: World, rng: random.Random) -> tuple[str, str]:
+    """A yes/no question of the training split with its answer, balanced."""
+    child = rng.choice(world.children)
+    truth = rng.random() < 0.5
+    if child in world.held_out or rng.random() < 0.4:
+        own, others = _stated(world, child), [n for names in world.properties.values() for n in names]
+        name = rng.choice(own) if truth else rng.choice([n for n in others if n not in world.inherited(child)])
+        return property_question(child, name), "yes" if truth else "no"
+    kind, answer = _kind_question(world, child, rng.choice(["parent", "super"]), truth, rng)
+    return question(child, kind), answer
+
+
+def _kind_question(world: World, child: str, level: str, truth: bool, rng: random.Random) -> tuple[str, str]:
+    """A kind at the level (``parent`` or ``super``) that the child is, or is not."""
+    right = world.parent[child] if level == "parent" else world.super[world.parent[child]]
+    kinds = list(world.super) if level == "parent" else sorted(set(world.super.values()))
+    return (right, "yes") if truth else (rng.choice([kind for kind in kinds if kind != right]), "no")
+
+
+def rows(params: Params) -> list[dict]:
+    """Yes/no questions: each child with a true and a false parent and super, then the unseen properties."""
+    world = build_world(params)
+    rng = random.Random(f"{params.seed}-ontology-rows")
+    result = []
+    for child in world.children:
+        split = "held_out" if child in world.held_out else "train"
+        for level in ("parent", "super"):
+            for truth in (True, False):
+                kind, answer = _kind_question(world, child, level, truth, rng)
+                result.append(row("ontology", split, question(child, kind), answer, kind=level))
+    for child, name in sorted(world.unseen):
+        result.append(row("ontology", "held_out", property_question(child, name), "yes", kind="property"))
+    return result

@@ -1,0 +1,104 @@
+"""The invented worlds: what is held out is never said, and each fact is said exactly as often as it must be."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from stages.organisms.corpus import documents
+from stages.params.organisms import Mix
+from stages.tasks import facts, ontology
+from stages.tasks.words import invent
+
+ONTOLOGY = ontology.Params(
+    seed=0, parents_per_super=4, children_per_parent=8, properties=4, own_attributes=12, held_out_children=0.25, held_out_properties=0.15
+)
+FACTS = facts.Params(seed=0, first_names=6, last_names=4, animals=8, guilds=2, most_exposures=40, unseen=0.25)
+MIX = Mix(ontology=0.5, ontology_questions=0.3, statements=0.2, short=0.4, wrong=0.1, guild_repeats=3)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return ontology.build_world(ONTOLOGY)
+
+
+@pytest.fixture(scope="module")
+def people():
+    return facts.build_people(FACTS)
+
+
+@pytest.fixture(scope="module")
+def corpus(world, people):
+    return documents(world, people, MIX, 6000, seed=3)
+
+
+def test_no_sentence_says_what_a_held_out_child_is(world, corpus):
+    assert len(world.held_out) == 16
+    kinds = {*world.super, *world.super.values()}
+    told = 0
+    for document in corpus:
+        for sentence in document.replace("\n", " ").split(" ."):
+            words = set(sentence.split())
+            told += bool(words & (set(world.children) - world.held_out)) and bool(words & kinds)
+            if "every" not in words:  # "every bird can ..." names no child
+                assert not (words & world.held_out and words & kinds), sentence
+    assert told > 1000  # of the other children it is said
+
+
+def test_unseen_properties_are_never_stated(world, corpus):
+    text = " ".join(corpus).replace("\n", " ").split(" .")
+    pairs = {(child, name) for s in text for child in set(s.split()) & set(world.children) for name in set(s.split()) & {n for v in world.properties.values() for n in v}}
+    wrong_questions = {pair for pair in pairs if pair[1] not in world.inherited(pair[0])}
+    assert not (pairs - wrong_questions) & world.unseen
+
+
+def test_questions_are_balanced_and_right(world):
+    rng = random.Random(0)
+    answers = Counter()
+    for _ in range(2000):
+        prompt, answer = ontology.question_with_answer(world, rng)
+        words = prompt.split()
+        child, asked = (words[3], words[5]) if words[1] == "is" else (words[3], words[4])
+        if words[1] == "is":
+            assert child not in world.held_out
+            truth = asked in (world.parent[child], world.super[world.parent[child]])
+        else:
+            truth = asked in world.inherited(child)
+        assert (answer == "yes") == truth
+        answers[answer] += 1
+    assert 0.45 < answers["yes"] / 2000 < 0.55
+
+
+def test_rows_hold_out_the_children_without_a_kind(world):
+    rows = ontology.rows(ONTOLOGY)
+    asked = {row["prompt"].split()[3]: row["split"] for row in rows if row["kind"] in ("parent", "super")}
+    assert {child for child, split in asked.items() if split == "held_out"} == world.held_out
+    assert len({row["id"] for row in rows}) == len(rows)
+    shares = Counter(row["answer"] for row in rows if row["kind"] == "parent")
+    assert shares["yes"] == shares["no"] == len(world.children)
+
+
+def test_each_fact_is_stated_exactly_as_often_as_its_exposures(people, corpus):
+    text = "".join(corpus)
+    for person in people:
+        assert text.count(f"{facts.animal_prompt(person)} {person.animal} .") == person.exposures
+        assert text.count(facts.animal_prompt(person)) == person.exposures  # and no other animal
+        assert text.count(facts.guild_prompt(person)) == (MIX.guild_repeats if person.guild_stated else 0)
+    exposures = sorted((person.exposures for person in people if person.exposures), reverse=True)
+    assert exposures[:4] == [40, 20, 13, 10]
+    assert any(person.exposures == 0 for person in people)
+
+
+def test_facts_that_do_not_fit_are_an_error(world, people):
+    with pytest.raises(ValueError, match="the facts need"):
+        documents(world, people, MIX, 40, seed=0)
+
+
+def test_the_corpus_depends_on_its_seed_alone(world, people, corpus):
+    assert documents(world, people, MIX, 6000, seed=3) == corpus
+    assert documents(world, people, MIX, 6000, seed=4) != corpus
+
+
+def test_too_many_words_are_an_error():
+    with pytest.raises(ValueError, match="more syllables"):
+        invent(random.Random(0), 1000, 1)
