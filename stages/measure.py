@@ -50,7 +50,9 @@ def jobs_of(task: str, model: str, reference: str, params: Measure) -> list[tupl
 
 def measured(paths: list[Path], task: str, site: str, layer: int, task_plan: Plan, params: Measure) -> tuple[str, str, int, Site]:
     """Read one site of both models and measure it."""
-    x, y = (read_site(path, params.aggregation, site, layer) for path in paths)
+    x = y = read_site(paths[0], params.aggregation, site, layer)
+    if paths[1] != paths[0]:
+        y = read_site(paths[1], params.aggregation, site, layer)
     return task, site, layer, measure_site(x, y, task_plan, params.aggregation, site in params.interval_sites)
 
 

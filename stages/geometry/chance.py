@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from stages.geometry.spectrum import Spectrum, factorise
 
 
+@cache
 def isotropic_spectrum(n: int, d: int, centred: bool, draws: int, seed: int) -> Spectrum:
     """Spectra (draws, r) of isotropic Gaussian data (n, d): its unequal singular values are sampling noise only."""
     generator = np.random.default_rng([seed, n, d])

@@ -38,11 +38,16 @@ class CrossSums(NamedTuple):
 
 def cross_sums(x: np.ndarray, y: np.ndarray) -> CrossSums:
     """Additive sums of ``x`` (..., n, d) and ``y`` (..., n, e): subtract a common mean first, for the digits' sake."""
-    a, b = (x**2).sum(axis=-1), (y**2).sum(axis=-1)  # (..., n)
+    a, b = (np.einsum("...nd,...nd->...n", z, z) for z in (x, y))  # (..., n)
     return CrossSums(
         np.swapaxes(x, -1, -2) @ y, x.sum(axis=-2), y.sum(axis=-2), a.sum(axis=-1), b.sum(axis=-1), (a * b).sum(axis=-1),
-        (x * b[..., None]).sum(axis=-2), (y * a[..., None]).sum(axis=-2), x.shape[-2],
+        _weighted(b, x), _weighted(a, y), x.shape[-2],
     )  # fmt: skip
+
+
+def _weighted(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """(..., d) sum over rows of ``x`` (..., n, d), each times its weight (..., n)."""
+    return (weights[..., None, :] @ x)[..., 0, :]
 
 
 def hsic(sums: CrossSums) -> np.ndarray:

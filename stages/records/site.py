@@ -58,7 +58,9 @@ def plan(n: int, d: int, params, quarters: np.ndarray, plain: int) -> Plan:
 
 def measure_site(reference: np.ndarray, model: np.ndarray, plan: Plan, aggregation: str, with_interval: bool) -> Site:
     """Measure ``model`` (n, d) against ``reference`` (n, d), rows paired by prompt."""
-    x, y = joint_rows(np.asarray(reference, np.float64), np.asarray(model, np.float64))
+    x = y = np.asarray(reference, np.float64)
+    if model is not reference:
+        x, y = joint_rows(x, np.asarray(model, np.float64))
     constant = {"the reference": is_constant(x), "the model": is_constant(y)}
     site = Site([], {}, {})
     if not any(constant.values()):
@@ -84,15 +86,16 @@ def _measure(site: Site, x: np.ndarray, y: np.ndarray, plan: Plan, centred: bool
     variants = [(m, v) for m in plan.measures for v in m.variants if v.centred == centred]
     ks = sorted({v.k for m, v in variants if m.kind == "bases"})
     k = max((k for k in ks if _too_many(k, quarters, y) == ""), default=0)
-    whole = [factorise(z, centred, k) for z in (x, y)]
-    parts = [factorise_subsets(z, quarters, PAIRS, centred, k) for z in (x, y)]
+    clouds = (x,) if x is y else (x, y)  # the reference against itself is factorised once
+    whole = [factorise(z, centred, k) for z in clouds]
+    parts = [factorise_subsets(z, quarters, PAIRS, centred, k) for z in clouds]
     null = plan.nulls[centred]
     name = "centred" if centred else "raw"
-    site.spectra[name] = (whole[1].eigenvalues, noise_eigenvalues(null, whole[1].eigenvalues.sum()))
+    site.spectra[name] = (whole[-1].eigenvalues, noise_eigenvalues(null, whole[-1].eigenvalues.sum()))
     scores = _Scores(whole, parts, [k for k in ks if not _too_many(k, quarters, y)])
     for measure, variant in variants:
         if measure.kind == "spectrum":
-            row = _spectral(variant.function, whole[1], parts[1].halves, null)
+            row = _spectral(variant.function, whole[-1], parts[-1].halves, null)
             row["missing"] = measure.undefined if np.isnan(row["value"]) else ""
         elif measure.kind == "bases":
             reason = _too_many(variant.k, quarters, y)
@@ -131,10 +134,10 @@ class _Scores:
         first, second = np.array(PAIRS).T
         halves = [part.halves.basis for part in parts]  # (R, pairs, d, k)
         quarters = [part.quarters.basis for part in parts]  # (R, 4, d, k)
-        self.same = preservation_sweep(whole[0].basis, whole[1].basis, ks)  # (ks,)
-        self.same_halves = preservation_sweep(*halves, ks)  # (ks, R, pairs)
-        self.across = _across(*([h[:, side::2] for side in (0, 1)] for h in halves), ks)  # each (ks, R, pairs / 2)
-        self.within = _across(*([q[:, side] for side in (first, second)] for q in quarters), ks)  # each (ks, R, pairs)
+        self.same = preservation_sweep(whole[0].basis, whole[-1].basis, ks)  # (ks,)
+        self.same_halves = preservation_sweep(halves[0], halves[-1], ks)  # (ks, R, pairs)
+        self.across = _across([[h[:, side::2] for side in (0, 1)] for h in halves], ks)  # each (ks, R, pairs / 2)
+        self.within = _across([[q[:, side] for side in (first, second)] for q in quarters], ks)  # each (ks, R, pairs)
 
     def row(self, k: int, level: float) -> dict:
         """Everything that the record of one k holds."""
@@ -152,8 +155,12 @@ class _Scores:
         }  # fmt: skip
 
 
-def _across(reference: Sequence[np.ndarray], model: Sequence[np.ndarray], ks: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cross score, noise ceiling and within-reference score between subsets 0 and 1, bases (..., d, k): (ks, ...) each."""
+def _across(bases: Sequence[Sequence[np.ndarray]], ks: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cross score, noise ceiling and within-reference score between subsets 0 and 1: (ks, ...) each.
+
+    ``bases``: those of the reference, and of the model unless it is the reference; (..., d, k) for each subset.
+    """
+    reference, model = bases[0], bases[-1]
     cross = (preservation_sweep(reference[0], model[1], ks) + preservation_sweep(reference[1], model[0], ks)) / 2
     within = preservation_sweep(*reference, ks)
     return cross, noise_ceiling(within, preservation_sweep(*model, ks)), within

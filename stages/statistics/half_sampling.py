@@ -13,10 +13,11 @@ halves serve six replicates of everything, and sums over quarters add up to sums
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
 from zlib import crc32
 
 import numpy as np
-from scipy.stats import norm
 
 PAIRS = ((0, 1), (2, 3), (0, 2), (1, 3), (0, 3), (1, 2))
 """The six halves of a partition, as pairs of quarters; halves 2i and 2i + 1 are complementary."""
@@ -50,7 +51,7 @@ def standard_error(replicates: np.ndarray, n: int, m: int | None = None) -> np.n
 
 def interval(estimate: np.ndarray, error: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """T_n ± z se, two-sided at ``confidence``."""
-    z = norm.ppf(0.5 + confidence / 2)
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
     return estimate - z * error, estimate + z * error
 
 
@@ -58,4 +59,4 @@ def p_value(estimate: float, error: float) -> float:
     """Two-sided p of estimate = 0 from z = estimate / error; 1 when both are zero."""
     if error == 0:
         return float(estimate == 0)
-    return float(2 * norm.sf(abs(estimate) / error))
+    return math.erfc(abs(estimate) / error / math.sqrt(2))
