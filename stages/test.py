@@ -1,0 +1,43 @@
+"""Test the declared hypotheses on the records: python -m stages.test."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from stages.params.hypotheses import Hypotheses
+from stages.params.loading import load
+from stages.params.measure import Measure
+from stages.params.study import Study
+from stages.records.files import SIGNIFICANT_DIGITS, atomic, write_json
+from stages.records.assessment import assess
+
+RECORDS, TRAINING = Path("data/records"), Path("metrics/train")
+METRICS, TABLE = Path("metrics/test.json"), Path("plots/hypotheses.csv")
+SHOWN = ("estimate", "low", "high", "p_holm", "verdict", "scope")
+
+
+def main() -> None:
+    study = load("study", Study)
+    rows = assess(load("hypotheses", Hypotheses), study, load("measure", Measure).headline_k, RECORDS, TRAINING)
+    with atomic(TABLE) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g")
+    write_json(METRICS, {row["hypothesis"]: leaves(row) for row in rows})
+    for row in rows:
+        logging.info("%s: %s", row["hypothesis"], row["verdict"])
+
+
+def leaves(row: dict) -> dict:
+    """The numbers of one hypothesis that a person compares between runs; the table has them all."""
+    found = {name: row[name] for name in SHOWN if name in row}
+    if not math.isnan(p := row.get("legacy_welch_p", math.nan)):
+        found["legacy_welch_over_layers"] = {"p": p, "pseudo_replicated": True}
+    return found
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    main()

@@ -1,0 +1,58 @@
+"""Principal angles of known rotations, the sweep against single calls, and random subspaces against their moments."""
+
+import numpy as np
+import pytest
+
+from stages.geometry import subspace
+
+
+def frame(d, k, seed=0):
+    return np.linalg.qr(np.random.default_rng(seed).standard_normal((d, k)))[0]
+
+
+def rotated(angles, d=20, seed=0):
+    """Two bases (d, k) with exactly these principal angles."""
+    k = len(angles)
+    both = frame(d, 2 * k, seed)
+    return both[:, :k], both[:, :k] * np.cos(angles) + both[:, k:] * np.sin(angles)
+
+
+@pytest.mark.parametrize("smallest", [0.0, 1e-10, 1e-3])
+def test_known_angles_small_ones_included(smallest):
+    angles = np.array([smallest, 0.3, 1.2])
+    np.testing.assert_allclose(subspace.principal_angles(*rotated(angles)), angles, rtol=1e-5, atol=1e-15)
+
+
+def test_preservation_is_the_mean_cosine():
+    angles = np.array([0.1, 0.5, 1.5])
+    assert subspace.preservation(*rotated(angles)) == pytest.approx(np.cos(angles).mean(), abs=1e-9)
+
+
+def test_preservation_ends_at_one_and_zero():
+    a = frame(12, 8)
+    mixed = a[:, :4] @ frame(4, 4, seed=1)
+    assert subspace.preservation(a[:, :4], mixed) == pytest.approx(1)
+    assert subspace.preservation(a[:, :4], a[:, 4:]) == pytest.approx(0, abs=1e-7)
+
+
+def test_the_sweep_reads_one_pair_as_single_calls_do():
+    a, b = frame(30, 9), frame(30, 9, seed=1)
+    single = [np.linalg.svd(a[:, :k].T @ b[:, :k], compute_uv=False).mean() for k in (2, 5, 9)]
+    np.testing.assert_allclose(subspace.preservation_sweep(a, b, (2, 5, 9)), single, atol=1e-9)
+
+
+@pytest.mark.parametrize(("d", "k"), [(64, 8), (20, 1), (20, 15)])
+def test_chance_agrees_with_two_independent_random_subspaces(d, k):
+    found = subspace.chance(d, k, 4000, seed=0)
+    naive = [subspace.preservation(frame(d, k, 2 * i + 1), frame(d, k, 2 * i + 2)) for i in range(400)]
+    assert found.mean() == pytest.approx(np.mean(naive), abs=4 * np.std(naive) / 20)
+
+
+def test_chance_of_a_line_has_its_closed_form():
+    """|cos| to a random line: E cos² = 1/d, and in three dimensions |cos| is uniform on 0..1."""
+    assert (subspace.chance(20, 1, 20_000, 0) ** 2).mean() == pytest.approx(1 / 20, rel=0.05)
+    assert subspace.chance(3, 1, 20_000, 0).mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_chance_of_the_whole_space_is_one():
+    assert subspace.chance(8, 8, 10, 0).tolist() == [1.0] * 10
