@@ -32,6 +32,9 @@ def pairs_of(hypothesis: Hypothesis, study: Study) -> list[tuple[str, str]]:
             raise ParamsError(f"hypotheses.declared: {hypothesis.name} names {name!r}, which is no organism and not in study.models: expected one of {known}")
     slugs = [name in study.models for name in sides]
     if all(slugs):
+        references = [study.models[name] for name in sides]
+        if references[0] != references[1]:
+            raise ParamsError(f"hypotheses.declared: {hypothesis.name}: {' and '.join(sides)} have different references, {' and '.join(references)}")
         return [sides]
     if any(slugs):
         raise ParamsError(f"hypotheses.declared: {hypothesis.name} compares an organism with a model of study.models ({' and '.join(sides)}): they have no common base")

@@ -16,37 +16,35 @@ def curve(folder: Path, measure: str, variant: str, quantity: str, site: str, ta
     """``quantity`` (value or index) of one measure at every layer of ``site``, with its half-sample deviations.
 
     ``scale`` is applied to values and half-sample values alike (np.log turns differences into relative ones).
-    Raises RecordError when a task or the site is absent, or no replicates were stored for the site.
+    Raises RecordError when a task or the site is absent, or no half-samples were stored for the site.
     """
-    records = _select(folder, "records", measure, variant, site, tasks)
-    values = scale(_grid(records, quantity, tasks))  # (tasks, layers)
-    n = _grid(records, "n", tasks)
-    stored = _select(folder, "replicates", measure, variant, site, tasks, quantity)
-    if stored.empty and np.isfinite(values).any():
+    records = _select(folder, "records", measure, variant, site)
+    found = scale(_grid(folder, records, quantity, site, tasks))  # (tasks, layers)
+    n = _grid(folder, records, "n", site, tasks)
+    stored = _select(folder, "replicates", measure, variant, site)
+    stored = stored[(stored["quantity"] == quantity) & stored["task"].isin(tasks)]
+    if stored.empty and np.isfinite(found).any():
         raise RecordError(f"{folder}: no half-samples of {measure} {variant} at {site}: add {site} to measure.interval_sites")
-    draws = int(stored["replicate"].max()) + 1 if len(stored) else 1
-    replicates = np.full((*values.shape, draws), np.nan)
+    replicates = np.full((*found.shape, 1 + stored["replicate"].max() if len(stored) else 1), np.nan)  # (tasks, layers, B)
     positions = {task: i for i, task in enumerate(tasks)}
     replicates[stored["task"].map(positions).astype(int), stored["layer"], stored["replicate"]] = scale(stored["value"])
     m = n // 4 * 2
-    factor = np.sqrt(m / (n - m))  # (tasks, layers)
-    return Curve(values, (replicates - replicates.mean(axis=-1, keepdims=True)) * factor[..., None])
+    return Curve(found, (replicates - replicates.mean(axis=-1, keepdims=True)) * np.sqrt(m / (n - m))[..., None])
 
 
 def values(folder: Path, measure: str, variant: str, site: str, tasks: Sequence[str]) -> np.ndarray:
     """Values (tasks, layers) without intervals."""
-    return _grid(_select(folder, "records", measure, variant, site, tasks), "value", tasks)
+    return _grid(folder, _select(folder, "records", measure, variant, site), "value", site, tasks)
 
 
-def _select(folder: Path, name: str, measure: str, variant: str, site: str, tasks: Sequence[str], quantity: str = "") -> pd.DataFrame:
+def _select(folder: Path, name: str, measure: str, variant: str, site: str) -> pd.DataFrame:
     table = read(folder, name)
-    keep = (table["measure"] == measure) & (table["variant"] == variant) & (table["site"] == site) & table["task"].isin(tasks)
-    return table[keep & (table["quantity"] == quantity)] if quantity else table[keep]
+    return table[(table["measure"] == measure) & (table["variant"] == variant) & (table["site"] == site)]
 
 
-def _grid(records: pd.DataFrame, column: str, tasks: Sequence[str]) -> np.ndarray:
+def _grid(folder: Path, records: pd.DataFrame, column: str, site: str, tasks: Sequence[str]) -> np.ndarray:
     """``column`` as (tasks, layers); every task must have every layer, once."""
-    wide = records.pivot(index="task", columns="layer", values=column)
-    if set(wide.index) != set(tasks) or wide.shape[1] == 0 or list(wide.columns) != list(range(wide.shape[1])):
-        raise RecordError(f"expected the tasks {sorted(tasks)} with all layers, found {sorted(wide.index)} with layers {list(wide.columns)}; `dvc repro` the measure stage")
+    wide = records[records["task"].isin(tasks)].pivot(index="task", columns="layer", values=column)
+    if absent := sorted(set(tasks) - set(wide.index)):
+        raise RecordError(f"{folder}: no records at {site} for {', '.join(absent)}: rebuild them with `dvc repro measure@{folder.name}`, or add the site to collect.sites")
     return wide.loc[list(tasks)].to_numpy()

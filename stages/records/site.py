@@ -48,7 +48,8 @@ class Site(NamedTuple):
 
 def plan(n: int, d: int, params, quarters: np.ndarray, plain: int) -> Plan:
     """``params`` is the group `measure`; chance levels depend on n, d and its seed only."""
-    legacy_k = max(1, min(params.legacy_k, n // 4, d // 4))  # the prior study's min(100, n, d) is all of a small space: always 1
+    # The prior study's min(100, n, d) is all of a small space, where it can only be 1; n / 8: half of what a quarter can hold.
+    legacy_k = max(1, min(params.legacy_k, n // 8, d // 4))
     measures = catalogue(params.ks, (params.decay_ranks.first, params.decay_ranks.last), params.components_share, legacy_k)
     ks = {variant.k for measure in measures for variant in measure.variants if variant.k}
     levels = {k: float(chance(d, k, params.nulls.subspaces, params.seed).mean()) for k in sorted(ks)}

@@ -1,0 +1,142 @@
+"""The adjusted index on models whose relation is known, its coverage, and sites that cannot be measured."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from stages.geometry.registry import evaluate
+from stages.records.site import is_constant, measure_site, plan
+from stages.statistics.half_sampling import partitions_for, quarters
+
+PARAMS = SimpleNamespace(
+    ks=[3, 5], decay_ranks=SimpleNamespace(first=0.08, last=0.8), components_share=0.9, legacy_k=100,
+    nulls=SimpleNamespace(subspaces=500, spectra=4), confidence=0.95, seed=0,
+)  # fmt: skip
+D = 24
+
+
+def spectrum(d=D):
+    """Three strong directions, two weaker ones, a tail."""
+    return np.concatenate([[4.0, 3.5, 3.0, 1.8, 1.6], np.full(d - 5, 0.5)])
+
+
+def measured(x, y, half_samples=204, with_interval=True, params=PARAMS):
+    n, d = x.shape
+    parts = quarters(n, partitions_for(half_samples), 0, "task")
+    return measure_site(x, y, plan(n, d, params, parts, 2), "last_token", with_interval)
+
+
+def record(site, measure="preservation", variant="centred_k3"):
+    return next(row for row in site.records if (row["measure"], row["variant"]) == (measure, variant))
+
+
+def cloud(n, seed, d=D):
+    return np.random.default_rng(seed).standard_normal((n, d)) * spectrum(d) + 2
+
+
+def test_noise_alone_stays_within_the_equivalence_margin():
+    x = cloud(400, 0)
+    y = x + 2.5 * np.random.default_rng(1).standard_normal(x.shape)
+    row = record(measured(x, y))
+    assert row["value"] < 0.99  # read as it stands, that would be a loss
+    assert abs(row["index"] - 1) < 0.05
+
+
+def test_a_model_against_itself_has_index_one_without_error():
+    x = cloud(200, 0)
+    row = record(measured(x, x, 24))
+    assert row["value"] == pytest.approx(1) and row["index"] == pytest.approx(1)
+    assert row["index_standard_error"] == pytest.approx(0, abs=1e-12)
+
+
+def test_unrelated_subspaces_have_index_zero():
+    found = []
+    for seed in range(12):
+        rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((D, D)))[0]
+        x = cloud(300, seed)
+        found.append(record(measured(x, x @ rotation, 12))["index"])
+    assert abs(np.mean(found)) < 0.12
+
+
+def test_a_rotated_direction_is_found_at_its_size():
+    """One of three directions turned by 90 degrees: two thirds of the cosines stay."""
+    swap = np.eye(D)
+    swap[:, [2, 10]] = swap[:, [10, 2]]
+    x = cloud(800, 0)
+    row = record(measured(x, x @ swap))
+    truth = (2 / 3 - row["null"]) / (1 - row["null"])
+    assert row["index_low"] < truth + 0.05 and row["index_high"] > truth - 0.05
+    assert row["index_high"] < 0.8
+
+
+def test_intervals_cover_the_index_of_the_population():
+    """Nominal 95 % on a noisy difference; conservative, since a replicate averages one split and the estimate many."""
+    noise = np.random.default_rng(99)
+    mix = np.eye(D) + 0.25 * noise.standard_normal((D, D)) / np.sqrt(D) * 3
+    covariances = np.diag(spectrum() ** 2), mix.T @ np.diag(spectrum() ** 2) @ mix
+    bases = [np.linalg.eigh(c)[1][:, ::-1][:, :3] for c in covariances]
+    same = np.linalg.svd(bases[0].T @ bases[1], compute_uv=False).mean()
+    hits = {"value": [], "index": []}
+    for seed in range(40):
+        x = cloud(300, seed)
+        row = record(measured(x, (x - 2) @ mix, 102))
+        truth = {"value": same, "index": (same - row["null"]) / (1 - row["null"])}
+        hits["value"].append(row["low"] <= truth["value"] <= row["high"])
+        hits["index"].append(row["index_low"] <= truth["index"] <= row["index_high"])
+    assert np.mean(hits["value"]) >= 0.85 and np.mean(hits["index"]) >= 0.85
+
+
+@pytest.mark.parametrize("d", [12, 150])
+def test_every_value_is_that_of_the_plain_evaluation(d):
+    """The shared factorisation, more or fewer prompts than dimensions, against one factorisation per measure."""
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((48, d)) * np.geomspace(3, 0.2, d) + 1
+    y = x + 0.3 * generator.standard_normal((48, d))
+    parts = quarters(48, 2, 0)
+    task = plan(48, d, PARAMS, parts, 1)
+    site = measure_site(x, y, task, "last_token", True)
+    for measure in task.measures:
+        for variant in measure.variants:
+            row = record(site, measure.name, variant.name)
+            assert row["value"] == pytest.approx(evaluate(measure, variant, x, y), rel=1e-6, nan_ok=True), (measure.name, variant.name)
+
+
+def test_a_constant_site_is_missing_with_its_reason():
+    x = cloud(40, 0)
+    flat = np.full((40, D), 3.3, np.float32)
+    for pair, who in (((flat, flat), "the reference and the model"), ((x, flat), "the model"), ((flat, x), "the reference")):
+        site = measured(*pair, 12)
+        assert len(site.records) == sum(len(m.variants) for m in plan(40, D, PARAMS, quarters(40, 2, 0), 2).measures)
+        assert all(np.isnan(row["value"]) and row["missing"] == f"constant by design: last_token of {who} has no variance over the prompts" for row in site.records)
+        assert not site.replicates and not site.spectra
+
+
+def test_constancy_sees_past_float32_rounding_but_not_past_a_weak_signal():
+    base = np.random.default_rng(0).standard_normal(16).astype(np.float32) * 10
+    jitter = np.random.default_rng(1).standard_normal((50, 16))
+    assert is_constant(base * (1 + 1e-7 * jitter))
+    assert not is_constant(base * (1 + 1e-3 * jitter))
+
+
+def test_too_many_directions_are_missing_and_flagged_when_above_the_effective_rank():
+    params = SimpleNamespace(**{**vars(PARAMS), "ks": [3, 5, 11, 30]})
+    site = measured(cloud(48, 0), cloud(48, 0) + 0.1, 12, params=params)
+    assert "k = 30 is above 11" in record(site, variant="centred_k30")["missing"]
+    assert "above the effective rank" in record(site, variant="centred_k11")["note"]
+    assert record(site)["note"] == ""
+
+
+def test_without_an_interval_there_are_values_baselines_and_indices_but_no_errors():
+    x = cloud(200, 0)
+    site = measured(x, x + 0.3 * np.random.default_rng(1).standard_normal(x.shape), with_interval=False)
+    row = record(site)
+    assert np.isfinite([row["value"], row["null"], row["resample_baseline"], row["ceiling"], row["index"]]).all()
+    assert np.isnan([row["standard_error"], row["low"], row["index_low"]]).all()
+    assert not site.replicates
+
+
+def test_spectra_come_with_noise_of_the_same_total():
+    x = cloud(100, 0)
+    values, noise = measured(x, x, 12).spectra["centred"]
+    assert noise.sum() == pytest.approx(values.sum()) and values[0] > noise[0] and values[-1] < noise[-1]

@@ -1,0 +1,152 @@
+"""The measure stage from activation files to tables and metrics."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from stages import measure
+from stages.activations.store import ActivationError, Block, Header, write
+from stages.params.loading import ParamsError
+from stages.records.table import COLUMNS, RecordError, read
+
+N, D, LAYERS, TASKS, SITES = 64, 12, 2, ("logic", "strings"), ("resid_mid", "resid_post")
+PARAMS = {
+    "study": {"seeds": [0], "organisms": ["base", "sft"], "models": {}, "tasks": list(TASKS)},
+    "measure": {
+        "aggregation": "last_token", "ks": [2, 3], "headline_k": 3, "interval_sites": ["resid_post"], "half_samples": 24,
+        "plain_half_samples": 12, "confidence": 0.95, "decay_ranks": {"first": 0.08, "last": 0.5}, "components_share": 0.9,
+        "legacy_k": 100, "nulls": {"subspaces": 100, "spectra": 2}, "seed": 0,
+    },
+}  # fmt: skip
+
+
+def collect(model, task, change, prompts=N, token_hash="t"):
+    header = Header(
+        model=model, task=task, resolved_revision="local", weight_hash="w", paradigm="base", architecture="olmo3", n_layers=LAYERS, d_model=D,
+        aggregations=("last_token",), sites=SITES, mask="last real token", compute_dtype="float32",
+        prompt_ids=tuple(f"{task}-{i}" for i in range(prompts)), token_hash=token_hash, tokens_per_batch=1, library_versions={},
+    )  # fmt: skip
+    generator = np.random.default_rng(len(task))
+    clouds = {(site, layer): generator.standard_normal((prompts, D)) * np.geomspace(3, 0.3, D) + 1 for site in SITES for layer in range(LAYERS)}
+    clouds["resid_mid", 0] = np.ones((prompts, D))  # every prompt ends in the same token
+    blocks = (Block("last_token", site, layer, change(x).astype(np.float32)) for (site, layer), x in clouds.items())
+    write(measure.ACTIVATIONS / model / f"{task}.h5", header, blocks)
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
+    turn = np.eye(D) + 0.1 * np.random.default_rng(5).standard_normal((D, D))
+    for task in TASKS:
+        collect("base-s0", task, lambda x: x)
+        collect("sft-s0", task, lambda x: x @ turn)
+    return tmp_path
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_tables_and_metrics(study):
+    measure.main("sft-s0", "base-s0")
+    folder = measure.RECORDS / "sft-s0"
+    records, replicates, spectra = (read(folder, name) for name in ("records", "replicates", "spectra"))
+    for name, table in (("records", records), ("replicates", replicates), ("spectra", spectra)):
+        assert list(table.columns) == list(COLUMNS[name])
+    assert not records.duplicated(["task", "site", "layer", "measure", "variant"]).any()
+    assert len(records) % (len(TASKS) * len(SITES) * LAYERS) == 0
+    assert set(replicates["site"]) == {"resid_post"} and replicates["replicate"].max() == 23
+    assert set(spectra["variant"]) == {"raw", "centred"}
+    found = json.loads((measure.METRICS / "sft-s0.json").read_text())
+    assert set(found) == {"preservation_centred_k3", "effective_rank_centred_singular", "cka_debiased"}
+    assert 0.5 < found["preservation_centred_k3"]["index"] < 1
+
+
+def test_values_without_one_have_a_reason_and_the_others_have_none(study):
+    measure.main("sft-s0", "base-s0")
+    records = read(measure.RECORDS / "sft-s0", "records")
+    assert (records["value"].isna() == (records["missing"] != "")).all()
+    constant = records["missing"].str.startswith("constant by design")
+    assert constant.equals((records["site"] == "resid_mid") & (records["layer"] == 0))
+
+
+def test_intervals_contain_their_estimate(study):
+    measure.main("sft-s0", "base-s0")
+    records = read(measure.RECORDS / "sft-s0", "records")
+    has = records["standard_error"].notna()
+    assert has.sum() > 20 and set(records.loc[has, "site"]) == {"resid_post"}
+    assert (records.loc[has, "low"] <= records.loc[has, "value"]).all() and (records.loc[has, "value"] <= records.loc[has, "high"]).all()
+
+
+def test_the_reference_against_itself(study):
+    measure.main("base-s0", "base-s0")
+    assert json.loads((measure.METRICS / "base-s0.json").read_text())["preservation_centred_k3"] == {"index": 1.0, "same_prompts": 1.0}
+
+
+def test_bytes_depend_neither_on_the_number_of_workers_nor_on_the_run(study, monkeypatch):
+    found = []
+    for jobs in ("1", "3", "1"):
+        monkeypatch.setenv("JOBS", jobs)
+        measure.main("sft-s0", "base-s0")
+        found.append({**content(measure.RECORDS), **content(measure.METRICS)})
+    assert found[0] == found[1] == found[2]
+
+
+def test_all_models_share_their_halves(study):
+    """A model that is the reference under another name has its replicates, value for value."""
+    shutil.copytree(measure.ACTIVATIONS / "base-s0", measure.ACTIVATIONS / "twin")
+    measure.main("twin", "base-s0")
+    measure.main("base-s0", "base-s0")
+    twin, base = (read(measure.RECORDS / model, "replicates") for model in ("twin", "base-s0"))
+    pd.testing.assert_frame_equal(twin, base, rtol=1e-6)
+
+
+def nothing_written():
+    return not measure.RECORDS.exists() and not measure.METRICS.exists()
+
+
+def test_a_missing_file_names_the_stage_that_builds_it(study):
+    (measure.ACTIVATIONS / "sft-s0" / "strings.h5").unlink()
+    with pytest.raises(ActivationError, match="dvc repro collect@sft-s0"):
+        measure.main("sft-s0", "base-s0")
+    assert nothing_written()
+
+
+def test_a_truncated_file_is_named(study):
+    path = measure.ACTIVATIONS / "sft-s0" / "strings.h5"
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ActivationError, match="strings.h5"):
+        measure.main("sft-s0", "base-s0")
+    assert nothing_written()
+
+
+def test_other_tokens_are_not_comparable(study):
+    collect("sft-s0", "strings", lambda x: x, token_hash="other")
+    with pytest.raises(ActivationError, match="token_hash differs"):
+        measure.main("sft-s0", "base-s0")
+    assert nothing_written()
+
+
+def test_a_bad_parameter_is_named(study):
+    bad = {**PARAMS, "measure": {**PARAMS["measure"], "headline_k": 5}}
+    (study / "params.yaml").write_text(yaml.safe_dump(bad))
+    with pytest.raises(ParamsError, match=r"headline_k 5 must be one of ks \[2, 3\]"):
+        measure.main("sft-s0", "base-s0")
+
+
+def test_reading_a_table_that_is_not_there(tmp_path):
+    with pytest.raises(RecordError, match="dvc repro measure@gone"):
+        read(tmp_path / "gone", "records")
+
+
+def test_reading_a_damaged_table(study):
+    measure.main("sft-s0", "base-s0")
+    path = measure.RECORDS / "sft-s0" / "records.parquet"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(RecordError, match="dvc repro measure@sft-s0"):
+        read(measure.RECORDS / "sft-s0", "records")
