@@ -81,14 +81,14 @@ def catalogue(ks: Sequence[int], decay: tuple[float, float], share: float, legac
         Measure("participation_ratio", "spectrum", _four(participation_ratio), CLOUD, "Gao et al. 2017"),
         Measure("stable_rank", "spectrum", _two(stable_rank), CLOUD, "Rudelson & Vershynin 2007"),
         Measure("condition_number", "spectrum", _two(condition_number), CLOUD, "ratio of extreme singular values", deficient),
-        Measure("components", "spectrum", _two(partial(components_for, share=share)), CLOUD, f"directions carrying {share:g} of the variance"),
+        Measure("components", "spectrum", _two(partial(components_for, share=share), f"_{share:g}"), CLOUD, f"directions carrying {share:g} of the variance"),
         Measure("preservation", "bases", (*sweep, Variant("raw_legacy", False, preservation, legacy_k)), SUBSPACE, "Björck & Golub 1973"),
         Measure("cka", "rows", (Variant("debiased", True, debiased_cka),), CLOUD, "Kornblith et al. 2019; Song et al. 2012"),
     )  # fmt: skip
 
 
-def _two(function: Callable) -> tuple[Variant, ...]:
-    return Variant("centred", True, function), Variant("raw", False, function)
+def _two(function: Callable, suffix: str = "") -> tuple[Variant, ...]:
+    return Variant(f"centred{suffix}", True, function), Variant(f"raw{suffix}", False, function)
 
 
 def _four(function: Callable) -> tuple[Variant, ...]:
@@ -106,7 +106,7 @@ def _decay(field: str, low: float, high: float) -> tuple[Variant, ...]:
             return np.full(spectrum.s.shape[:-1], np.nan)
         return getattr(spectral_decay(spectrum, first, last), field)
 
-    return Variant("centred_singular", True, read), Variant("raw_singular", False, read)
+    return _two(read, f"_singular_ranks_{low:g}_{high:g}")
 
 
 def evaluate(measure: Measure, variant: Variant, reference: np.ndarray, model: np.ndarray) -> float:

@@ -25,17 +25,25 @@ class Nulls(Group):
 
 class Measure(Group):
     aggregation: Literal["last_token", "mean"]
+    """One row per prompt: prompts are what is resampled, so all_tokens cannot be measured this way."""
     ks: list[int] = Field(min_length=1)
+    """Leading directions compared by preservation."""
     headline_k: int
     interval_sites: list[Literal["resid_pre", "resid_mid", "resid_post"]]
+    """Sites whose centred measures get intervals over prompts."""
     half_samples: int = Field(ge=12)
+    """At least so many behind each interval; they come in sixes."""
     plain_half_samples: int = Field(ge=6)
+    """Behind baselines, ceilings and indices where no interval is asked for."""
     confidence: float = Field(gt=0.5, lt=1)
     decay_ranks: DecayRanks
     components_share: float = Field(gt=0, lt=1)
+    """Of the variance, that the counted components carry."""
     legacy_k: int = Field(ge=1)
+    """Directions of the prior study's preservation; at most n / 8 and d / 4 are used."""
     nulls: Nulls
     seed: int
+    """Of the half-samples and of the random draws."""
 
     @model_validator(mode="after")
     def _sound(self) -> Measure:

@@ -101,6 +101,8 @@ def _measure(site: Site, x: np.ndarray, y: np.ndarray, plan: Plan, centred: bool
         elif measure.kind == "bases":
             reason = _too_many(variant.k, quarters, y)
             row = {"missing": reason} if reason else scores.row(variant.k, plan.chance[variant.k])
+            if "legacy" in variant.name:  # its k depends on n and d, so that its name cannot say it
+                row["note"] = "; ".join([f"k = {variant.k}", *filter(None, [row.get("note")])])
         else:
             halves = cka_halves(x, y, quarters, PAIRS)
             row = {"value": float(debiased_cka(x, y)), "null": 0.0, "resample_baseline": halves.mean(), "replicates": {"value": halves.ravel()}}
