@@ -54,7 +54,7 @@ def draw(rows: pd.DataFrame, site: str) -> Figure:
         image = axes.pcolormesh(change.to_numpy(), cmap=colours, vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.8)
         if len(layers) <= WIDEST:
             for (y, x), value in np.ndenumerate(rank.to_numpy()):
-                dark = abs(change.iat[y, x]) > 0.65 * limit
+                dark = abs(change.iat[y, x]) > 0.55 * limit
                 text = "–" if np.isnan(value) else f"{value:.1f}" if value < 100 else f"{value:.0f}"
                 axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7, color="white" if dark else "#222222")
         noise = here["noise"].mean()
