@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,62 +10,89 @@ import numpy as np
 from stages.geometry.similarity import CrossSums, cka_from_sums, cross_sums
 from stages.geometry.spectrum import Moments, Spectrum, factorise, factorise_moments, moments
 
+CHUNK_VALUES = 2**19  # float64 values gathered at a time: 4 MiB, about a processor's cache
+Pairs = Sequence[tuple[int, int]]
+
 
 class Subsets(NamedTuple):
-    """Spectra of the subsets of R partitions: arrays of shape (R, 4, ...) and (R, pairs, ...)."""
+    """Spectra of the subsets of R partitions, stacked."""
 
     quarters: Spectrum
+    """(R, 4, ...) with bases"""
     halves: Spectrum
+    """(R, 2, ...) with bases: the first two pairs"""
+    pairs: Spectrum | None
+    """(R, pairs, ...) of every pair, singular values only"""
 
 
-def factorise_subsets(x: np.ndarray, quarters: np.ndarray, pairs: Sequence[tuple[int, int]], centred: bool, k: int) -> Subsets:
-    """Factorise the rows ``quarters`` (R, 4, q) of ``x`` (n, d), and the union of each pair of quarters.
+def factorise_subsets(x: np.ndarray, quarters: np.ndarray, pairs: Pairs, centred: bool, k: int, every_pair: bool) -> Subsets:
+    """Factorise the rows ``quarters`` (R, 4, q) of ``x`` (n, d), and unions of pairs of quarters.
 
-    While d <= q the Gram matrix of a half is the sum of those of its quarters; beyond, the rows
-    themselves are factorised through their smaller Gram matrix.
+    Singular vectors cost as much again as singular values: of the pairs only the first two get them,
+    and the others are left out altogether unless ``every_pair``. While d <= q the Gram matrix of a half is
+    the sum of those of its quarters; beyond, the rows themselves are factorised through their smaller one.
     """
     if centred:
         x = x - x.mean(axis=0)
     one = _from_moments if x.shape[1] <= quarters.shape[2] else _from_rows
-    found = [one(x[part], pairs, centred, k) for part in quarters]
-    return Subsets(*(_stack(spectra) for spectra in zip(*found)))
+    found = [one(x, part, pairs if every_pair else pairs[:2], centred, k) for part in _chunks(quarters, x.shape[1])]
+    whole = [_concatenate(spectra, axis=0) for spectra in zip(*found)]
+    return Subsets(whole[0], whole[1], _concatenate((whole[1]._replace(basis=None), whole[2]), axis=1) if every_pair else None)
 
 
-def _from_moments(rows: np.ndarray, pairs: Sequence[tuple[int, int]], centred: bool, k: int) -> tuple[Spectrum, Spectrum]:
-    """Spectra of ``rows`` (4, q, d) and of their pairs, through additive moments."""
-    quarter = moments(rows)
+def _chunks(quarters: np.ndarray, d: int) -> Iterator[np.ndarray]:
+    """``quarters`` (R, 4, q), a few partitions at a time."""
+    step = max(1, CHUNK_VALUES // (4 * quarters.shape[2] * d))
+    return (quarters[start : start + step] for start in range(0, len(quarters), step))
+
+
+def _from_moments(x: np.ndarray, quarters: np.ndarray, pairs: Pairs, centred: bool, k: int) -> list[Spectrum]:
+    """Spectra of ``quarters`` (c, 4, q), of the first two pairs, and of the other pairs, through additive moments."""
+    quarter = moments(x[quarters])  # (c, 4, d, d)
     a, b = np.array(pairs).T
-    half = Moments(quarter.gram[a] + quarter.gram[b], quarter.total[a] + quarter.total[b], 2 * quarter.n)
-    return factorise_moments(quarter, centred, k), factorise_moments(half, centred, k)
+    half = Moments(quarter.gram[:, a] + quarter.gram[:, b], quarter.total[:, a] + quarter.total[:, b], 2 * quarter.n)
+    first, rest = (Moments(half.gram[:, part], half.total[:, part], half.n) for part in (slice(2), slice(2, None)))
+    found = [factorise_moments(quarter, centred, k), factorise_moments(first, centred, k)]
+    return [*found, factorise_moments(rest, centred)] if len(pairs) > 2 else found
 
 
-def _from_rows(rows: np.ndarray, pairs: Sequence[tuple[int, int]], centred: bool, k: int) -> tuple[Spectrum, Spectrum]:
+def _from_rows(x: np.ndarray, quarters: np.ndarray, pairs: Pairs, centred: bool, k: int) -> list[Spectrum]:
     """The same through the rows, one subset at a time: a stack of them would not fit in memory at d = 4096."""
-    half = [factorise(np.concatenate([rows[a], rows[b]]), centred, k) for a, b in pairs]
-    return _stack([factorise(part, centred, k) for part in rows]), _stack(half)
+    found: list[list[Spectrum]] = [[], [], []]
+    for part in quarters:
+        found[0].append(_stack([factorise(x[rows], centred, k) for rows in part]))
+        halves = [x[np.concatenate([part[a], part[b]])] for a, b in pairs]
+        found[1].append(_stack([factorise(rows, centred, k) for rows in halves[:2]]))
+        if len(pairs) > 2:
+            found[2].append(_stack([factorise(rows, centred) for rows in halves[2:]]))
+    return [_stack(spectra) for spectra in found if spectra]
 
 
 def _stack(spectra: Sequence[Spectrum]) -> Spectrum:
+    return _concatenate([s._replace(s=s.s[None], basis=None if s.basis is None else s.basis[None]) for s in spectra], axis=0)
+
+
+def _concatenate(spectra: Sequence[Spectrum], axis: int) -> Spectrum:
     first = spectra[0]
-    basis = None if first.basis is None else np.stack([spectrum.basis for spectrum in spectra])
-    return first._replace(s=np.stack([spectrum.s for spectrum in spectra]), basis=basis)
+    basis = None if first.basis is None else np.concatenate([spectrum.basis for spectrum in spectra], axis=axis)
+    return first._replace(s=np.concatenate([spectrum.s for spectrum in spectra], axis=axis), basis=basis)
 
 
-def cka_halves(x: np.ndarray, y: np.ndarray, quarters: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+def cka_pairs(x: np.ndarray, y: np.ndarray, quarters: np.ndarray, pairs: Pairs) -> np.ndarray:
     """Debiased CKA of ``x`` and ``y`` (n, d) on each pair of ``quarters`` (R, 4, q): (R, pairs)."""
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     a, b = np.array(pairs).T
     values = []
-    for part in quarters:
-        rows, paired = x[part], y[part]  # (4, q, d)
+    for part in _chunks(quarters, x.shape[1]):
+        rows, paired = x[part], y[part]  # (c, 4, q, d)
         sums = (cross_sums(rows, paired), cross_sums(rows, rows), cross_sums(paired, paired))
         values.append(cka_from_sums(*(_take(s, a) + _take(s, b) for s in sums)))
-    return np.stack(values)
+    return np.concatenate(values)
 
 
 def _take(sums: CrossSums, index: np.ndarray) -> CrossSums:
-    """Members ``index`` of a stack of sums."""
-    return CrossSums(*(value[index] for value in sums[:-1]), sums.n)
+    """Quarters ``index`` of stacked sums (c, 4, ...)."""
+    return CrossSums(*(value[:, index] for value in sums[:-1]), sums.n)
 
 
 def joint_rows(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

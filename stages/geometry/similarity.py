@@ -38,16 +38,19 @@ class CrossSums(NamedTuple):
 
 def cross_sums(x: np.ndarray, y: np.ndarray) -> CrossSums:
     """Additive sums of ``x`` (..., n, d) and ``y`` (..., n, e): subtract a common mean first, for the digits' sake."""
-    a, b = (np.einsum("...nd,...nd->...n", z, z) for z in (x, y))  # (..., n)
-    return CrossSums(
-        np.swapaxes(x, -1, -2) @ y, x.sum(axis=-2), y.sum(axis=-2), a.sum(axis=-1), b.sum(axis=-1), (a * b).sum(axis=-1),
-        _weighted(b, x), _weighted(a, y), x.shape[-2],
-    )  # fmt: skip
+    a = b = np.einsum("...nd,...nd->...n", x, x)  # (..., n)
+    if y is not x:
+        b = np.einsum("...nd,...nd->...n", y, y)
+    x_sums = _weighted_sums(x, b)
+    y_sums = x_sums if y is x else _weighted_sums(y, a)
+    cross = np.swapaxes(x, -1, -2) @ y
+    return CrossSums(cross, x_sums[0], y_sums[0], a.sum(axis=-1), b.sum(axis=-1), (a * b).sum(axis=-1), x_sums[1], y_sums[1], x.shape[-2])
 
 
-def _weighted(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """(..., d) sum over rows of ``x`` (..., n, d), each times its weight (..., n)."""
-    return (weights[..., None, :] @ x)[..., 0, :]
+def _weighted_sums(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums (..., d) over the rows of ``x`` (..., n, d): plain, and each row times its weight (..., n)."""
+    both = np.stack([np.ones_like(weights), weights], axis=-2) @ x  # (..., 2, d)
+    return both[..., 0, :], both[..., 1, :]
 
 
 def hsic(sums: CrossSums) -> np.ndarray:

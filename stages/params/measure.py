@@ -32,7 +32,7 @@ class Measure(Group):
     interval_sites: list[Literal["resid_pre", "resid_mid", "resid_post"]]
     """Sites whose centred measures get intervals over prompts."""
     half_samples: int = Field(ge=12)
-    """At least so many behind each interval; they come in sixes."""
+    """At least so many behind each interval; they come in sixes, of which two serve preservation on the same prompts."""
     plain_half_samples: int = Field(ge=6)
     """Behind baselines, ceilings and indices where no interval is asked for."""
     confidence: float = Field(gt=0.5, lt=1)

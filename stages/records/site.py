@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.geometry.chance import isotropic_spectrum, noise_eigenvalues
 from stages.geometry.registry import Measure, catalogue
-from stages.geometry.resampling import Subsets, cka_halves, factorise_subsets, joint_rows
+from stages.geometry.resampling import Subsets, cka_pairs, factorise_subsets, joint_rows
 from stages.geometry.similarity import debiased_cka
 from stages.geometry.spectrum import Spectrum, effective_rank, factorise
 from stages.geometry.subspace import chance, preservation_sweep
@@ -89,14 +89,14 @@ def _measure(site: Site, x: np.ndarray, y: np.ndarray, plan: Plan, centred: bool
     k = max((k for k in ks if _too_many(k, quarters, y) == ""), default=0)
     clouds = (x,) if x is y else (x, y)  # the reference against itself is factorised once
     whole = [factorise(z, centred, k) for z in clouds]
-    parts = [factorise_subsets(z, quarters, PAIRS, centred, k) for z in clouds]
+    parts = [factorise_subsets(z, quarters, PAIRS, centred, k, every_pair=z is y) for z in clouds]
     null = plan.nulls[centred]
     name = "centred" if centred else "raw"
     site.spectra[name] = (whole[-1].eigenvalues, noise_eigenvalues(null, whole[-1].eigenvalues.sum()))
     scores = _Scores(whole, parts, [k for k in ks if not _too_many(k, quarters, y)])
     for measure, variant in variants:
         if measure.kind == "spectrum":
-            row = _spectral(variant.function, whole[-1], parts[-1].halves, null)
+            row = _spectral(variant.function, whole[-1], parts[-1].pairs, null)
             row["missing"] = measure.undefined if np.isnan(row["value"]) else ""
         elif measure.kind == "bases":
             reason = _too_many(variant.k, quarters, y)
@@ -104,7 +104,7 @@ def _measure(site: Site, x: np.ndarray, y: np.ndarray, plan: Plan, centred: bool
             if "legacy" in variant.name:  # its k depends on n and d, so that its name cannot say it
                 row["note"] = "; ".join([f"k = {variant.k}", *filter(None, [row.get("note")])])
         else:
-            halves = cka_halves(x, y, quarters, PAIRS)
+            halves = cka_pairs(x, y, quarters, PAIRS)
             row = {"value": float(debiased_cka(x, y)), "null": 0.0, "resample_baseline": halves.mean(), "replicates": {"value": halves.ravel()}}
         _add(site, measure, variant.name, len(y), plan.confidence if with_interval else None, **row)
 
@@ -127,7 +127,12 @@ def _spectral(function, spectrum: Spectrum, halves: Spectrum, null: Spectrum) ->
 
 
 class _Scores:
-    """Preservation of all k between the bases of reference and model, on all prompts and across subsets."""
+    """Preservation of all k between the bases of reference and model, on all prompts and across subsets.
+
+    The index is estimated from the two complementary halves of each partition, averaged over partitions; its
+    replicate on a half compares the two quarters of that half. One split against an average of many: the
+    replicate varies more than the estimate on as many prompts would, and the interval errs on the wide side.
+    """
 
     def __init__(self, whole: Sequence[Spectrum], parts: Sequence[Subsets], ks: list[int]) -> None:
         self.position = {k: i for i, k in enumerate(ks)}
@@ -135,11 +140,11 @@ class _Scores:
         if not ks:
             return
         first, second = np.array(PAIRS).T
-        halves = [part.halves.basis for part in parts]  # (R, pairs, d, k)
+        halves = [part.halves.basis for part in parts]  # (R, 2, d, k)
         quarters = [part.quarters.basis for part in parts]  # (R, 4, d, k)
         self.same = preservation_sweep(whole[0].basis, whole[-1].basis, ks)  # (ks,)
-        self.same_halves = preservation_sweep(halves[0], halves[-1], ks)  # (ks, R, pairs)
-        self.across = _across([[h[:, side::2] for side in (0, 1)] for h in halves], ks)  # each (ks, R, pairs / 2)
+        self.same_halves = preservation_sweep(halves[0], halves[-1], ks)  # (ks, R, 2)
+        self.across = _across([[h[:, side] for side in (0, 1)] for h in halves], ks)  # each (ks, R)
         self.within = _across([[q[:, side] for side in (first, second)] for q in quarters], ks)  # each (ks, R, pairs)
 
     def row(self, k: int, level: float) -> dict:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.geometry.resampling import cka_halves, factorise_subsets, joint_rows
+from stages.geometry.resampling import cka_pairs, factorise_subsets, joint_rows
 from stages.geometry.similarity import debiased_cka
 from stages.geometry.spectrum import factorise
 from stages.geometry.subspace import preservation
@@ -15,16 +15,19 @@ from stages.statistics.half_sampling import PAIRS, quarters
 def test_subsets_are_factorised_as_their_rows(d, centred):
     x = np.random.default_rng(0).standard_normal((81, d)) * np.geomspace(3, 0.1, d) + 2
     parts = quarters(81, 3, seed=0)
-    found = factorise_subsets(x, parts, PAIRS, centred, k=3)
-    assert found.quarters.s.shape[:2] == (3, 4) and found.halves.s.shape[:2] == (3, 6)
-    for r, pair in ((0, 0), (2, 5)):
+    found = factorise_subsets(x, parts, PAIRS, centred, k=3, every_pair=True)
+    assert found.quarters.s.shape[:2] == (3, 4) and found.halves.s.shape[:2] == (3, 2) and found.pairs.s.shape[:2] == (3, 6)
+    for r, pair in ((0, 0), (2, 1), (2, 5)):
         rows = x[parts[r][list(PAIRS[pair])].ravel()]
         y = rows if not centred else rows - x.mean(axis=0)
         plain = factorise(y, centred, 3)
-        np.testing.assert_allclose(found.halves.s[r, pair], plain.s, rtol=1e-7)
-        assert preservation(found.halves.basis[r, pair], plain.basis) == pytest.approx(1)
+        np.testing.assert_allclose(found.pairs.s[r, pair], plain.s, rtol=1e-7)
+        if pair < 2:
+            assert preservation(found.halves.basis[r, pair], plain.basis) == pytest.approx(1)
     quarter = factorise(x[parts[1][2]], centred, 3)
     np.testing.assert_allclose(found.quarters.s[1, 2], quarter.s, rtol=1e-7)
+    few = factorise_subsets(x, parts, PAIRS, centred, k=3, every_pair=False)
+    assert few.pairs is None and few.halves.basis.tobytes() == found.halves.basis.tobytes()
 
 
 def test_cka_of_halves_is_that_of_their_rows():
@@ -33,7 +36,7 @@ def test_cka_of_halves_is_that_of_their_rows():
     y = x @ generator.standard_normal((5, 5)) + generator.standard_normal((40, 5))
     parts = quarters(40, 2, seed=1)
     rows = parts[1][list(PAIRS[3])].ravel()
-    assert cka_halves(x, y, parts, PAIRS)[1, 3] == pytest.approx(debiased_cka(x[rows], y[rows]))
+    assert cka_pairs(x, y, parts, PAIRS)[1, 3] == pytest.approx(debiased_cka(x[rows], y[rows]))
 
 
 def test_joint_rows_lose_nothing():
