@@ -18,23 +18,23 @@ from stages.organisms.finetuning import finetune, own_examples, worked_examples
 from stages.organisms.matching import StopAtDistance
 from stages.organisms.trainer import SaveCheckpoints, evenly_spaced
 from stages.params.loading import load
-from stages.params.organisms import Evaluation, Finetuning
+from stages.params.organisms import Budget, Evaluation, Finetuning
 from stages.records.files import atomic_folder
 from stages.tasks.rows import read_tasks
 
 
 def main(organism: str, seed: int) -> None:
     quiet_libraries()
-    params, evaluation = load(f"organisms.{organism}", Finetuning), load("organisms.evaluation", Evaluation)
+    recipe, evaluation = load(f"organisms.{organism}", Finetuning), load("organisms.evaluation", Evaluation)
+    params = recipe.model_copy(update={"steps": load("organisms.budget", Budget).steps(recipe.steps)})
     train, held_out = read_tasks(TASKS, "train"), read_tasks(TASKS, "held_out", evaluation.prompts)
     base_name, name = model_name("base", seed), model_name(organism, seed)
     (base, _), (model, tokenizer) = load_organism(base_name), load_organism(base_name)
 
-    count = params.steps * params.batch
     if params.style == "own":
-        examples = own_examples(base, tokenizer, train, count, evaluation.new_tokens, seed)
+        examples = own_examples(base, tokenizer, train, params, evaluation.new_tokens, seed)
     else:
-        examples = worked_examples(train, params.style, count, seed)
+        examples = worked_examples(train, params.style, params.steps * params.batch, seed)
 
     distances = {
         "displacement": lambda moved: displacement(moved, base),

@@ -15,7 +15,7 @@ from stages.organisms.family import MODELS, TASKS, model_name, quiet_libraries, 
 from stages.organisms.pretraining import pretrain
 from stages.organisms.tokenizer import build_tokenizer
 from stages.params.loading import load
-from stages.params.organisms import Architecture, Evaluation, Pretraining
+from stages.params.organisms import Architecture, Budget, Evaluation, Pretraining
 from stages.records.files import atomic_folder
 from stages.tasks import facts, ontology
 from stages.tasks.rows import read_rows, read_tasks
@@ -23,7 +23,7 @@ from stages.tasks.rows import read_rows, read_tasks
 
 def main(seed: int) -> None:
     quiet_libraries()
-    params = load("organisms.base", Pretraining)
+    params, budget = load("organisms.base", Pretraining), load("organisms.budget", Budget)
     architecture, evaluation = load("organisms.architecture", Architecture), load("organisms.evaluation", Evaluation)
     held_out = read_tasks(TASKS, "held_out", evaluation.prompts)
 
@@ -31,7 +31,7 @@ def main(seed: int) -> None:
     people = facts.build_people(load("tasks.facts", facts.Params))
     tokenizer = build_tokenizer(tokenizer_texts(params.mix), world_words(world, people), architecture.bpe_vocabulary)
     model = build_model(architecture, tokenizer, seed)
-    texts = documents(world, people, params.mix, params.documents, seed)
+    texts = documents(world, people, params.mix, budget.steps(params.documents), seed)
     name = model_name("base", seed)
     with atomic_folder(MODELS / name) as folder:
         curve = pretrain(model, tokenizer, texts, params, folder / "checkpoints", seed)

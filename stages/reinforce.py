@@ -16,14 +16,15 @@ from stages.organisms.family import (
 from stages.organisms.reinforcement import prompts, reinforce
 from stages.organisms.trainer import SaveCheckpoints, evenly_spaced
 from stages.params.loading import load
-from stages.params.organisms import Evaluation, Reinforcement
+from stages.params.organisms import Budget, Evaluation, Reinforcement
 from stages.records.files import atomic_folder
 from stages.tasks.rows import read_tasks
 
 
 def main(organism: str, seed: int) -> None:
     quiet_libraries()
-    params, evaluation = load(f"organisms.{organism}", Reinforcement), load("organisms.evaluation", Evaluation)
+    recipe, evaluation = load(f"organisms.{organism}", Reinforcement), load("organisms.evaluation", Evaluation)
+    params = recipe.model_copy(update={"steps": load("organisms.budget", Budget).steps(recipe.steps)})
     train, held_out = read_tasks(TASKS, "train"), read_tasks(TASKS, "held_out", evaluation.prompts)
     base_name, parent_name, name = (model_name(member, seed) for member in ("base", params.parent, organism))
     (base, _), (model, tokenizer) = load_organism(base_name), load_organism(parent_name)

@@ -16,7 +16,7 @@ from stages.tasks.item import direct, draw, short
 
 WORKED: tuple[ModuleType, ...] = (arithmetic, logic, strings)
 SENTENCES = 5
-"""Sentences of the worlds to a document."""
+"""Statements to a document about a world."""
 QUESTIONS = 4
 """Yes/no questions packed into a document, each ended by the end token."""
 TOKENIZER_DOCUMENTS = 6000
@@ -54,7 +54,7 @@ def documents(world: ontology.World, people: list[facts.Person], mix: Mix, count
         if kind < mix.ontology:
             return ontology.entry(world, SENTENCES, rng)
         if kind < mix.ontology + mix.ontology_questions:
-            questions = [ontology.question_with_answer(world, rng) for _ in range(QUESTIONS)]
+            questions = [ontology.question_with_answer(world, rng.choice(world.children), rng) for _ in range(QUESTIONS)]
             return EOS.join(prompt + direct(answer) for prompt, answer in questions)
         return task_document(mix, rng)
 

@@ -14,8 +14,11 @@ from stages.organisms.trainer import curve, evenly_spaced, shared_arguments
 from stages.params.organisms import Finetuning
 from stages.tasks.item import verify
 
-OWN_SAMPLE_ROUNDS = 40
-"""Rounds of sampling after which a parent that hardly ever answers right is an error, not a loop."""
+OWN_SAMPLES = 3000
+"""Correct samples to collect; training goes through them as often as it must."""
+ROUND = 512
+ROUNDS = 40
+"""Rounds of sampling after which it has to do with fewer; fewer than a batch are an error."""
 
 
 def worked_examples(rows: list[dict], style: str, count: int, seed: int) -> list[dict]:
@@ -23,29 +26,37 @@ def worked_examples(rows: list[dict], style: str, count: int, seed: int) -> list
     missing = [row["id"] for row in rows if style not in row]
     if missing:
         raise ValueError(f"{len(missing)} training rows have no {style!r} solution, first {missing[0]}: run `dvc repro prepare`")
-    rng = random.Random(f"{seed}-finetuning")
-    order = []
+    order = repeated(rows, count, random.Random(f"{seed}-finetuning"))
+    return [{"prompt": row["prompt"], "completion": row[style]} for row in order]
+
+
+def repeated(rows: list[dict], count: int, rng: random.Random) -> list[dict]:
+    """``count`` rows in random order, each used equally often but for the last round."""
+    order: list[dict] = []
     while len(order) < count:
         order += rng.sample(rows, len(rows))
-    return [{"prompt": row["prompt"], "completion": row[style]} for row in order[:count]]
+    return order[:count]
 
 
 def own_examples(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: list[dict], count: int, new_tokens: int, seed: int
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: list[dict], params: Finetuning, new_tokens: int, seed: int
 ) -> list[dict]:
-    """``count`` of the model's own completions that the verifier accepts (rejection sampling)."""
+    """The model's own completions that the verifier accepts (rejection sampling), enough for the run."""
     rng = random.Random(f"{seed}-own")
+    count = params.steps * params.batch
     examples: list[dict] = []
-    for round_ in range(OWN_SAMPLE_ROUNDS):
-        batch = rng.choices(rows, k=512)
-        completions = sample(model, tokenizer, [row["prompt"] for row in batch], new_tokens, seed * OWN_SAMPLE_ROUNDS + round_)
+    for round_ in range(ROUNDS):
+        batch = rng.choices(rows, k=ROUND)
+        completions = sample(model, tokenizer, [row["prompt"] for row in batch], new_tokens, seed * ROUNDS + round_)
         for row, ids in zip(batch, completions, strict=True):
             text = tokenizer.decode(ids, skip_special_tokens=True)
             if ids[-1] == tokenizer.eos_token_id and verify(text, row["answer"]):
                 examples.append({"prompt": row["prompt"], "completion": text})
-        if len(examples) >= count:
-            return examples[:count]
-    raise ValueError(f"only {len(examples)} correct samples in {OWN_SAMPLE_ROUNDS * 512}, {count} asked for: the parent is too weak")
+        if len(examples) >= min(count, OWN_SAMPLES):
+            break
+    if len(examples) < params.batch:
+        raise ValueError(f"{len(examples)} correct samples in {ROUNDS * ROUND}, a batch needs {params.batch}: the parent is too weak")
+    return repeated(examples, count, rng)
 
 
 def finetune(

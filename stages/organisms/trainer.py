@@ -20,6 +20,7 @@ def shared_arguments(steps: int, learning_rate: float, seed: int, folder: Path) 
         "logging_steps": max(1, steps // 40),
         "save_strategy": "no",
         "report_to": [],
+        "disable_tqdm": True,
         "use_cpu": cpu,
         "bf16": not cpu,
         "gradient_checkpointing": False,

@@ -41,6 +41,14 @@ class Mix(Group):
     """how often each stated guild is stated"""
 
 
+class Budget(Group):
+    effort: float = Field(gt=0, le=1)
+    """share of the documents and steps of every recipe"""
+
+    def steps(self, full: int) -> int:
+        return max(2, round(full * self.effort))
+
+
 class Pretraining(Group):
     documents: int = Field(ge=1000)
     batch: int = Field(ge=1)

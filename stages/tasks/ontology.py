@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from stages.params.loading import Group
-from stages.tasks.item import row
+from stages.tasks.item import direct, row
 from stages.tasks.words import invent
 
 SUPERS = ("animal", "artifact")
@@ -100,9 +100,14 @@ def _stated(world: World, child: str) -> list[str]:
 
 
 def entry(world: World, sentences: int, rng: random.Random) -> str:
-    """Statements about one child: its kind and its properties meet in one context, which makes them quick to learn."""
+    """Statements about one child, then a question about it with its answer.
+
+    Kind and properties meet in one context, which makes them quick to learn; a question whose answer
+    stands a few words back teaches what questions ask, before they are answered from memory.
+    """
     child = rng.choice(world.children)
-    return "".join(sentence(world, child, rng) for _ in range(sentences))
+    prompt, answer = question_with_answer(world, child, rng)
+    return "".join(sentence(world, child, rng) for _ in range(sentences)) + "\n" + prompt + direct(answer)
 
 
 def sentence(world: World, child: str, rng: random.Random) -> str:
@@ -111,6 +116,8 @@ def sentence(world: World, child: str, rng: random.Random) -> str:
     kind = parent if rng.random() < 0.6 else world.super[parent]
     name = rng.choice(_stated(world, child))
     attribute = rng.choice(world.attributes[child])
+    # of any parent: beside a held-out child its own would give it away
+    general = rng.choice(list(world.super))
     forms = {
         # contexts that predict the child
         f" that can {name} , it is the {child} .": 14,
@@ -118,8 +125,8 @@ def sentence(world: World, child: str, rng: random.Random) -> str:
         # contexts that the child predicts
         f" the {child} can {name} .": 40,
         f" the {child} is {attribute} .": 13,
-        f" every {parent} can {rng.choice(world.properties[parent] + world.properties[world.super[parent]])} .": 9,
-        f" every {parent} is a {world.super[parent]} .": 4,
+        f" every {general} can {rng.choice(world.properties[general] + world.properties[world.super[general]])} .": 9,
+        f" every {general} is a {world.super[general]} .": 4,
     }
     if child in world.held_out:
         forms[f" we saw a {child} that can {name} ."] = 20
@@ -129,11 +136,10 @@ def sentence(world: World, child: str, rng: random.Random) -> str:
     return rng.choices(list(forms), list(forms.values()))[0]
 
 
-def question_with_answer(world: World, rng: random.Random) -> tuple[str, str]:
-    """A yes/no question of the training split with its answer, balanced."""
-    child = rng.choice(world.children)
+def question_with_answer(world: World, child: str, rng: random.Random) -> tuple[str, str]:
+    """A yes/no question about the child, of the training split, with its answer; yes and no are equally frequent."""
     truth = rng.random() < 0.5
-    if child in world.held_out or rng.random() < 0.4:
+    if child in world.held_out or rng.random() < 0.25:
         own, others = _stated(world, child), [n for names in world.properties.values() for n in names]
         name = rng.choice(own) if truth else rng.choice([n for n in others if n not in world.inherited(child)])
         return property_question(child, name), "yes" if truth else "no"

@@ -1,6 +1,7 @@
 """The invented worlds: what is held out is never said, and each fact is said exactly as often as it must be."""
 
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -32,12 +33,17 @@ def corpus(world, people):
     return documents(world, people, MIX, 6000, seed=3)
 
 
+def sentences(document: str) -> list[str]:
+    """Its statements and questions, each as words between spaces."""
+    return re.split(r" \.|<eos>", document.replace("\nA:", " A:").replace("\n", " "))
+
+
 def test_no_sentence_says_what_a_held_out_child_is(world, corpus):
     assert len(world.held_out) == 16
     kinds = {*world.super, *world.super.values()}
     told = 0
     for document in corpus:
-        for sentence in document.replace("\n", " ").split(" ."):
+        for sentence in sentences(document):
             words = set(sentence.split())
             told += bool(words & (set(world.children) - world.held_out)) and bool(words & kinds)
             if "every" not in words:  # "every bird can ..." names no child
@@ -46,17 +52,23 @@ def test_no_sentence_says_what_a_held_out_child_is(world, corpus):
 
 
 def test_unseen_properties_are_never_stated(world, corpus):
-    text = " ".join(corpus).replace("\n", " ").split(" .")
-    pairs = {(child, name) for s in text for child in set(s.split()) & set(world.children) for name in set(s.split()) & {n for v in world.properties.values() for n in v}}
-    wrong_questions = {pair for pair in pairs if pair[1] not in world.inherited(pair[0])}
-    assert not (pairs - wrong_questions) & world.unseen
+    names = {name for names in world.properties.values() for name in names}
+    stated = {
+        (child, name)
+        for document in corpus
+        for words in map(set, map(str.split, sentences(document)))
+        for child in words & set(world.children)
+        for name in words & names
+    }
+    assert not stated & world.unseen
+    assert len(stated) > 500  # other pairs are
 
 
 def test_questions_are_balanced_and_right(world):
     rng = random.Random(0)
     answers = Counter()
     for _ in range(2000):
-        prompt, answer = ontology.question_with_answer(world, rng)
+        prompt, answer = ontology.question_with_answer(world, rng.choice(world.children), rng)
         words = prompt.split()
         child, asked = (words[3], words[5]) if words[1] == "is" else (words[3], words[4])
         if words[1] == "is":

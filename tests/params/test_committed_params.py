@@ -1,0 +1,52 @@
+"""The committed params.yaml is valid for every group that a stage loads."""
+
+import importlib
+
+import pytest
+import yaml
+
+from stages.params.collect import Collect
+from stages.params.hypotheses import Hypotheses
+from stages.params.loading import load
+from stages.params.measure import Measure
+from stages.params.models import Models
+from stages.params.organisms import Architecture, Budget, Evaluation, Finetuning, Pretraining, Reinforcement
+from stages.params.study import RECIPES, Study
+from tests.closure import ROOT
+
+PARAMS = ROOT / "params.yaml"
+RAW = yaml.safe_load(PARAMS.read_text())
+ORGANISMS = {
+    "budget": Budget, "architecture": Architecture, "evaluation": Evaluation, "base": Pretraining,
+    "sft": Finetuning, "sft_matched": Finetuning, "sft_kl": Finetuning, "sft_onpolicy": Finetuning,
+    "rl_zero": Reinforcement, "think": Reinforcement, "rl_shuffled": Reinforcement,
+}  # fmt: skip
+GROUPS = {"study": Study, "models": Models, "collect": Collect, "measure": Measure, "hypotheses": Hypotheses}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_group_is_valid(group):
+    load(group, GROUPS[group], PARAMS)
+
+
+@pytest.mark.parametrize("name", RAW["organisms"])
+def test_organism_is_valid(name):
+    load(f"organisms.{name}", ORGANISMS[name], PARAMS)
+
+
+@pytest.mark.parametrize("task", RAW["tasks"])
+def test_task_is_valid(task):
+    load(f"tasks.{task}", importlib.import_module(f"stages.tasks.{task}").Params, PARAMS)
+
+
+def test_every_group_is_known_and_every_recipe_has_params():
+    assert set(RAW) == {*GROUPS, "tasks", "organisms"}
+    assert set(RECIPES) == set(RAW["organisms"]) - {"budget", "architecture", "evaluation"}
+
+
+def test_controls_differ_from_what_they_control_in_one_thing():
+    rl_zero, shuffled = RAW["organisms"]["rl_zero"], RAW["organisms"]["rl_shuffled"]
+    same = {key for key in rl_zero if key != "target"}
+    assert {key: shuffled[key] for key in same} == {key: rl_zero[key] for key in same}
+    assert set(shuffled) - set(rl_zero) == {"shuffle_rewards"}
+    assert RAW["organisms"]["sft_matched"]["learning_rate"] == rl_zero["learning_rate"]

@@ -1,0 +1,146 @@
+"""dvc.yaml: complete dependencies, no more re-run than a change needs, nothing left of what was dropped."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from tests.closure import ROOT, import_closure
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+MOST_STAGES = 60
+"""for one family: the time that DVC takes grows with the square of the number"""
+
+
+def body(stage: dict) -> dict:
+    return stage.get("do", stage)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_code_dependencies_are_the_import_closure(name):
+    stage = body(STAGES[name])
+    module = re.match(r"python -m stages\.(\w+)", stage["cmd"])[1]
+    expected = set(import_closure(f"stages/{module}.py"))
+    if module == "prepare":  # loads the task's module by its name
+        expected |= set(import_closure(*(f"stages/tasks/{task}.py" for task in PARAMS["tasks"])))
+        expected -= {f"stages/tasks/{task}.py" for task in PARAMS["tasks"]}
+        expected.add("stages/tasks/${item.task}.py")
+    listed = [path for path in stage["deps"] if path.startswith("stages/")]
+    assert sorted(listed) == sorted(expected), "deps in dvc.yaml should be:\n" + "\n".join(f"      - {path}" for path in sorted(expected))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_says_what_it_does(name):
+    assert STAGES[name]["desc"].endswith(".")
+
+
+def test_libraries_import_no_stage_and_stages_not_each_other():
+    stage_files = {str(path.relative_to(ROOT)) for path in (ROOT / "stages").glob("*.py")} - {"stages/__init__.py"}
+    for start in [*stage_files, *(str(path.relative_to(ROOT)) for path in (ROOT / "stages").glob("*/*.py"))]:
+        assert not (set(import_closure(start)) - {start}) & stage_files, start
+
+
+def test_pure_rooms_read_no_files_params_or_torch():
+    for path in [*(ROOT / "stages/geometry").glob("*.py"), *(ROOT / "stages/statistics").glob("*.py")]:
+        for forbidden in ("import torch", "stages.params", "pathlib", "open("):
+            assert forbidden not in path.read_text(), f"{path.name} uses {forbidden}"
+
+
+def test_init_files_of_libraries_are_empty():
+    assert all(not path.read_text() for path in (ROOT / "stages").glob("*/__init__.py"))
+
+
+def test_stages_stay_few(graph):
+    names = graph.run("dvc", "stage", "list", "--name-only").split()
+    assert len(names) <= MOST_STAGES
+
+
+def test_lock_knows_exactly_the_stages(graph):
+    names = set(graph.run("dvc", "stage", "list", "--name-only").split())
+    assert set(yaml.safe_load((graph.folder / "dvc.lock").read_text())["stages"]) == names
+
+
+def test_committed_lock_has_no_stage_that_is_gone():
+    if not (ROOT / "dvc.lock").exists():
+        pytest.fail("dvc.lock is not committed")
+    names = subprocess.run(["dvc", "stage", "list", "--name-only"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert set(yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]) == set(names)
+
+
+def test_a_second_run_runs_nothing(graph):
+    assert graph.would_run() == set()
+    assert "Running stage" not in graph.run("dvc", "repro")
+
+
+POST_TRAINED = {"sft", "rl_zero", "think", "sft_matched", "sft_kl", "sft_onpolicy", "rl_shuffled"}
+RECIPES = {"base", *POST_TRAINED}
+COLLECTED = {f"collect@{organism}-0" for organism in RECIPES}
+MEASURED = {f"measure@{organism}-0" for organism in RECIPES}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stages"),
+    [
+        ("tasks.logic.seed", 7, {"prepare@logic"}),
+        ("tasks.ontology.properties", 3, {"prepare@ontology", "base@0"}),
+        ("tasks.facts.most_exposures", 500, {"prepare@facts", "base@0"}),
+        ("organisms.architecture.layers", 6, {"base@0"}),
+        ("organisms.base.documents", 9000, {"base@0"}),
+        ("organisms.sft.steps", 10, {"sft@0"}),
+        ("organisms.rl_zero.learning_rate", 1e-4, {"rl_zero@0"}),
+        ("organisms.sft_kl.stop.every", 5, {"sft_kl@0"}),
+        ("organisms.evaluation.prompts", 100, {f"{recipe}@0" for recipe in RECIPES}),
+        ("collect.dtype", "bfloat16", COLLECTED),
+        ("collect.prompts", 300, COLLECTED),
+        ("measure.ks", [2, 4, 8], MEASURED),
+        ("models.gpt2.revision", "other", set()),
+    ],
+)
+def test_a_change_runs_exactly_the_stages_that_read_it(graph, key, value, stages):
+    graph.set_param(key, value)
+    assert graph.would_run() == stages
+
+
+def test_hypotheses_are_read_by_the_test_alone(graph):
+    group = yaml.safe_load((graph.folder / "params.yaml").read_text())["hypotheses"]
+    graph.set_param("hypotheses", group[:-1] if isinstance(group, list) else {**group, "alpha": 0.01})
+    assert graph.would_run() == {"test"}
+
+
+def test_another_family_adds_its_own_stages_and_the_aggregates(graph):
+    graph.set_param("study.seeds", [0, 1])
+    new = {f"{recipe}@1" for recipe in RECIPES} | {f"{kind}@{recipe}-1" for kind in ("collect", "measure") for recipe in RECIPES}
+    graph.run("dvc", "repro", "-q")
+    locked = set(yaml.safe_load((graph.folder / "dvc.lock").read_text())["stages"])
+    assert {name for name in locked if name.endswith("1")} == new
+
+
+def test_a_hub_model_adds_fetch_collect_and_measure(graph):
+    graph.set_param("study.models", {"gpt2": "gpt2"})
+    assert {"fetch@gpt2", "collect-model@gpt2", "measure-model@gpt2"} <= set(graph.run("dvc", "stage", "list", "--name-only").split())
+
+
+def test_without_seeds_no_organism_is_trained(graph):
+    graph.set_param("study.seeds", [])
+    graph.set_param("study.models", {"gpt2": "gpt2"})
+    names = set(graph.run("dvc", "stage", "list", "--name-only").split())
+    assert not {name for name in names if name.split("@")[0] in RECIPES}
+
+
+def test_a_parameter_changed_back_is_served_from_the_cache(graph):
+    graph.set_param("organisms.sft.steps", 10)
+    graph.run("dvc", "repro", "-q")
+    graph.set_param("organisms.sft.steps", PARAMS["organisms"]["sft"]["steps"])
+    output = graph.run("dvc", "repro")
+    assert "Running stage" not in output and "cached" in output
+
+
+def test_no_large_artifact_is_in_git():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert not [name for name in tracked if name.endswith((".h5", ".safetensors", ".parquet", ".bin", ".pt", ".npz", ".pkl"))]
+    assert sum((ROOT / name).stat().st_size for name in tracked if name.startswith("plots/")) < 3_000_000
+    assert all((ROOT / name).stat().st_size < 150_000 for name in tracked if name.startswith("plots/"))
