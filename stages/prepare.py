@@ -28,7 +28,7 @@ def require_distinct(task: str, rows: list[dict]) -> None:
 
 
 def prepare(task: str, folder: Path = Path("data/tasks")) -> Path:
-    if importlib.util.find_spec(f"stages.tasks.{task}") is None or not task.isidentifier():
+    if not task.isidentifier() or importlib.util.find_spec(f"stages.tasks.{task}") is None:
         raise TaskError(f"no task {task!r}: a task is a file stages/tasks/{task}.py with its Params and a function rows(params)")
     module = importlib.import_module(f"stages.tasks.{task}")
     rows = module.rows(load(f"tasks.{task}", module.Params))

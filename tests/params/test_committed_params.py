@@ -9,7 +9,7 @@ from stages.params.collect import Collect
 from stages.params.hypotheses import Hypotheses
 from stages.params.loading import load
 from stages.params.measure import Measure
-from stages.params.models import Models
+from stages.params.models import Model
 from stages.params.organisms import Architecture, Budget, Evaluation, Finetuning, Pretraining, Reinforcement
 from stages.params.study import RECIPES, Study
 from tests.closure import ROOT
@@ -21,7 +21,7 @@ ORGANISMS = {
     "sft": Finetuning, "sft_matched": Finetuning, "sft_kl": Finetuning, "sft_onpolicy": Finetuning,
     "rl_zero": Reinforcement, "think": Reinforcement, "rl_shuffled": Reinforcement,
 }  # fmt: skip
-GROUPS = {"study": Study, "models": Models, "collect": Collect, "measure": Measure, "hypotheses": Hypotheses}
+GROUPS = {"study": Study, "collect": Collect, "measure": Measure, "hypotheses": Hypotheses}
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -39,8 +39,13 @@ def test_task_is_valid(task):
     load(f"tasks.{task}", importlib.import_module(f"stages.tasks.{task}").Params, PARAMS)
 
 
+@pytest.mark.parametrize("slug", RAW["models"])
+def test_registered_model_is_valid(slug):
+    load(f"models.{slug}", Model, PARAMS)
+
+
 def test_every_group_is_known_and_every_recipe_has_params():
-    assert set(RAW) == {*GROUPS, "tasks", "organisms"}
+    assert set(RAW) == {*GROUPS, "tasks", "organisms", "models"}
     assert set(RECIPES) == set(RAW["organisms"]) - {"budget", "architecture", "evaluation"}
 
 
