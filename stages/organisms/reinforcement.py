@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def exact_match_reward(end_token: int, rollouts: int, shuffle_seed: int | None =
     With ``shuffle_seed`` the rewards are permuted inside each group of ``rollouts``: the same
     rewards, so the same number and size of updates, but no longer tied to what was sampled.
     """
-    generator = torch.Generator().manual_seed(shuffle_seed) if shuffle_seed is not None else None
+    # a stream of its own: seeded by the number alone it would be the one that samples the completions
+    generator = torch.Generator().manual_seed(zlib.crc32(f"shuffle-{shuffle_seed}".encode())) if shuffle_seed is not None else None
 
     def reward(completions: list[str], completion_ids: list[list[int]], answer: list[str], **_) -> list[float]:
         values = [
