@@ -21,6 +21,8 @@ _FIXED = {
 
 _loaded = sorted({"numpy", "torch"} & set(sys.modules))
 if _loaded and any(os.environ.get(name) != value for name, value in _FIXED.items()):
-    raise ImportError(f"import stages before {' and '.join(_loaded)}: the thread count and instruction set are fixed on import")
+    raise ImportError(
+        f"import stages before {' and '.join(_loaded)}: the thread count and instruction set are fixed on import"
+    )
 
 os.environ.update(_FIXED)

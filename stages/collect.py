@@ -35,7 +35,14 @@ def main(name: str, reference: str) -> None:
     model = load_model(checkpoint.folder, params.dtype)
     self_test(model)
     config = text_config(model)
-    log.info("%s: %s, %d layers, width %d, on %s", name, checkpoint.architecture, config.num_hidden_layers, config.hidden_size, model.device)
+    log.info(
+        "%s: %s, %d layers, width %d, on %s",
+        name,
+        checkpoint.architecture,
+        config.num_hidden_layers,
+        config.hidden_size,
+        model.device,
+    )
     with atomic_folder(ACTIVATIONS / name) as folder:
         report = {}
         for task, rows in prompts.items():

@@ -12,7 +12,16 @@ import argparse
 import logging
 from pathlib import Path
 
-from stages.models.checkpoint import LOCAL, MODELS, POINTER, ModelError, architecture, download, resolve_commit, weight_hash
+from stages.models.checkpoint import (
+    LOCAL,
+    MODELS,
+    POINTER,
+    ModelError,
+    architecture,
+    download,
+    resolve_commit,
+    weight_hash,
+)
 from stages.models.sites import require_family
 from stages.params.models import Model, load_entry
 from stages.records.files import atomic_folder, write_json

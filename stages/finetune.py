@@ -12,7 +12,16 @@ import pandas as pd
 
 from stages.organisms.evaluation import displacement, kl_divergence, sample_rows
 from stages.organisms.family import (
-    MODELS, SAMPLES, TASKS, check_target, load_organism, model_name, quiet_libraries, read_distance, report, write_organism,
+    MODELS,
+    SAMPLES,
+    TASKS,
+    check_target,
+    load_organism,
+    model_name,
+    quiet_libraries,
+    read_distance,
+    report,
+    write_organism,
 )  # fmt: skip
 from stages.organisms.finetuning import finetune, own_examples, worked_examples
 from stages.organisms.matching import StopAtDistance
@@ -38,9 +47,11 @@ def main(organism: str, seed: int) -> None:
 
     distances = {
         "displacement": lambda moved: displacement(moved, base),
-        "kl": lambda moved: kl_divergence(
-            moved, base, tokenizer, sample_rows(moved, tokenizer, held_out, evaluation, limit=evaluation.kl_prompts)
-        ).value,
+        "kl": lambda moved: (
+            kl_divergence(
+                moved, base, tokenizer, sample_rows(moved, tokenizer, held_out, evaluation, limit=evaluation.kl_prompts)
+            ).value
+        ),
     }
     stop = None
     if params.stop is not None:

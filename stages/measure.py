@@ -48,7 +48,9 @@ def jobs_of(task: str, model: str, reference: str, params: Measure) -> list[tupl
     return [(paths, task, site, layer, task_plan, params) for site in sites for layer in layers]
 
 
-def measured(paths: list[Path], task: str, site: str, layer: int, task_plan: Plan, params: Measure) -> tuple[str, str, int, Site]:
+def measured(
+    paths: list[Path], task: str, site: str, layer: int, task_plan: Plan, params: Measure
+) -> tuple[str, str, int, Site]:
     """Read one site of both models and measure it."""
     x = y = read_site(paths[0], params.aggregation, site, layer)
     if paths[1] != paths[0]:

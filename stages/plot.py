@@ -26,7 +26,9 @@ class PlotError(ValueError):
 def main() -> None:
     study, measure, declared = load("study", Study), load("measure", Measure), load("hypotheses", Hypotheses)
     k, site, margins = measure.headline_k, declared.site, declared.margins
-    recipes = {slug: slug for slug in all_models(study)} | {name: name.rpartition("-s")[0] for name in organism_models(study)}
+    recipes = {slug: slug for slug in all_models(study)} | {
+        name: name.rpartition("-s")[0] for name in organism_models(study)
+    }
     records, replicates, eigenvalues = (gather(name, recipes) for name in ("records", "replicates", "spectra"))
     trained = {name: json.loads(found(METRICS / f"{name}.json").read_text()) for name in organism_models(study)}
     curves = [pd.read_csv(found(CURVES / f"{name}.csv")).assign(model=name, recipe=recipes[name]) for name in trained]
@@ -58,7 +60,10 @@ def main() -> None:
 
 def gather(name: str, recipes: dict[str, str]) -> pd.DataFrame:
     """The table ``name`` of exactly the given models, with the columns `model` and `recipe`."""
-    return pd.concat([read(RECORDS / model, name).assign(model=model, recipe=recipe) for model, recipe in recipes.items()], ignore_index=True)
+    return pd.concat(
+        [read(RECORDS / model, name).assign(model=model, recipe=recipe) for model, recipe in recipes.items()],
+        ignore_index=True,
+    )
 
 
 def found(path: Path, stage: str | None = None) -> Path:

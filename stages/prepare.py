@@ -24,12 +24,16 @@ def require_distinct(task: str, rows: list[dict]) -> None:
     """Ids are unique and no prompt lies in two splits."""
     repeated = [name for name, count in Counter(row["id"] for row in rows).items() if count > 1]
     if repeated:
-        raise TaskError(f"task {task!r}: {len(repeated)} ids occur twice, first {repeated[0]}: its prompts must be distinct")
+        raise TaskError(
+            f"task {task!r}: {len(repeated)} ids occur twice, first {repeated[0]}: its prompts must be distinct"
+        )
 
 
 def prepare(task: str, folder: Path = Path("data/tasks")) -> Path:
     if not task.isidentifier() or importlib.util.find_spec(f"stages.tasks.{task}") is None:
-        raise TaskError(f"no task {task!r}: a task is a file stages/tasks/{task}.py with its Params and a function rows(params)")
+        raise TaskError(
+            f"no task {task!r}: a task is a file stages/tasks/{task}.py with its Params and a function rows(params)"
+        )
     module = importlib.import_module(f"stages.tasks.{task}")
     rows = module.rows(load(f"tasks.{task}", module.Params))
     require_distinct(task, rows)

@@ -11,7 +11,15 @@ import logging
 import pandas as pd
 
 from stages.organisms.family import (
-    MODELS, SAMPLES, TASKS, check_target, load_organism, model_name, quiet_libraries, report, write_organism,
+    MODELS,
+    SAMPLES,
+    TASKS,
+    check_target,
+    load_organism,
+    model_name,
+    quiet_libraries,
+    report,
+    write_organism,
 )  # fmt: skip
 from stages.organisms.reinforcement import prompts, reinforce
 from stages.organisms.trainer import SaveCheckpoints, evenly_spaced

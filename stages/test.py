@@ -12,8 +12,8 @@ from stages.params.hypotheses import Hypotheses
 from stages.params.loading import load
 from stages.params.measure import Measure
 from stages.params.study import Study
-from stages.records.files import SIGNIFICANT_DIGITS, atomic, write_json
 from stages.records.assessment import assess
+from stages.records.files import SIGNIFICANT_DIGITS, atomic, write_json
 
 RECORDS, TRAINING = Path("data/records"), Path("metrics/train")
 METRICS, TABLE = Path("metrics/test.json"), Path("plots/hypotheses.csv")

@@ -13,11 +13,45 @@ from stages.records.table import COLUMNS, write
 TASKS = ("arithmetic", "logic", "strings")
 LAYERS, WIDTH, DRAWS, N = 8, 64, 24, 1000
 RECIPES = ("base", "sft", "rl_zero", "think", "sft_matched", "sft_kl", "sft_onpolicy", "rl_shuffled")
-LOSS = {"base": 0.0, "sft": 0.34, "rl_zero": 0.015, "think": 0.36, "sft_matched": 0.02, "sft_kl": 0.07, "sft_onpolicy": 0.008, "rl_shuffled": 0.025}
+LOSS = {
+    "base": 0.0,
+    "sft": 0.34,
+    "rl_zero": 0.015,
+    "think": 0.36,
+    "sft_matched": 0.02,
+    "sft_kl": 0.07,
+    "sft_onpolicy": 0.008,
+    "rl_shuffled": 0.025,
+}
 """Share of the index lost at the last layer."""
-DISTANCE = {"sft": 0.288, "rl_zero": 0.026, "think": 0.29, "sft_matched": 0.0262, "sft_kl": 0.088, "sft_onpolicy": 0.017, "rl_shuffled": 0.024}
-KL = {"sft": 8.2, "rl_zero": 0.085, "think": 8.25, "sft_matched": 0.63, "sft_kl": 0.086, "sft_onpolicy": 0.011, "rl_shuffled": 0.16}
-ACCURACY = {"base": 0.52, "sft": 0.74, "rl_zero": 0.65, "think": 0.76, "sft_matched": 0.55, "sft_kl": 0.62, "sft_onpolicy": 0.57, "rl_shuffled": 0.5}
+DISTANCE = {
+    "sft": 0.288,
+    "rl_zero": 0.026,
+    "think": 0.29,
+    "sft_matched": 0.0262,
+    "sft_kl": 0.088,
+    "sft_onpolicy": 0.017,
+    "rl_shuffled": 0.024,
+}
+KL = {
+    "sft": 8.2,
+    "rl_zero": 0.085,
+    "think": 8.25,
+    "sft_matched": 0.63,
+    "sft_kl": 0.086,
+    "sft_onpolicy": 0.011,
+    "rl_shuffled": 0.16,
+}
+ACCURACY = {
+    "base": 0.52,
+    "sft": 0.74,
+    "rl_zero": 0.65,
+    "think": 0.76,
+    "sft_matched": 0.55,
+    "sft_kl": 0.62,
+    "sft_onpolicy": 0.57,
+    "rl_shuffled": 0.5,
+}
 REINFORCED = ("rl_zero", "think", "rl_shuffled")
 MARGINS = {"strong": 0.2, "moderate": 0.1, "equivalent": 0.05}
 
@@ -29,9 +63,23 @@ def records_of(model: str, reference: str, recipe: str, seed: int = 0, layers: i
     for t, task in enumerate(TASKS):
         for layer in range(layers):
             depth = (layer + 1) / layers
-            index = 1 - LOSS.get(recipe, 0.2) * depth * (0.85 + 0.15 * t) + (0 if recipe == "base" else random.normal(0, 0.004))
+            index = (
+                1
+                - LOSS.get(recipe, 0.2) * depth * (0.85 + 0.15 * t)
+                + (0 if recipe == "base" else random.normal(0, 0.004))
+            )
             error, chance, baseline = 0.006 + 0.02 * (1 - index), 0.33, 0.94 + 0.03 * depth
-            common = {"model": model, "reference": reference, "task": task, "site": "resid_post", "layer": layer, "aggregation": "last_token", "n": N, "missing": "", "note": ""}
+            common = {
+                "model": model,
+                "reference": reference,
+                "task": task,
+                "site": "resid_post",
+                "layer": layer,
+                "aggregation": "last_token",
+                "n": N,
+                "missing": "",
+                "note": "",
+            }
             same = 1.0 if recipe == "base" else chance + (min(index, 1) - chance * 0.02) * (0.995 - chance)
             records.append({
                 **common, "measure": "preservation", "variant": "centred_k8", "value": same, "null": chance, "resample_baseline": baseline,
@@ -46,27 +94,51 @@ def records_of(model: str, reference: str, recipe: str, seed: int = 0, layers: i
             })  # fmt: skip
             if layer == 0 and task == "logic":  # as where every prompt ends alike
                 for row in records[-2:]:
-                    row.update(dict.fromkeys(("value", "index", "low", "high", "index_low", "index_high"), np.nan), missing="constant by design")
+                    row.update(
+                        dict.fromkeys(("value", "index", "low", "high", "index_low", "index_high"), np.nan),
+                        missing="constant by design",
+                    )
             else:
                 values = random.normal(index, error, DRAWS)
                 replicates += [
-                    {"task": task, "site": "resid_post", "layer": layer, "measure": "preservation", "variant": "centred_k8", "quantity": "index", "replicate": r, "value": v}
+                    {
+                        "task": task,
+                        "site": "resid_post",
+                        "layer": layer,
+                        "measure": "preservation",
+                        "variant": "centred_k8",
+                        "quantity": "index",
+                        "replicate": r,
+                        "value": v,
+                    }
                     for r, v in enumerate(values)
                 ]
             ranks = np.arange(1, WIDTH + 1)
             eigenvalues = 40 * ranks ** -(3.2 - depth - LOSS.get(recipe, 0.1) * 1.5 * depth)
             noise = np.linspace(1.5, 0.6, WIDTH) * eigenvalues.sum() / WIDTH
             spectra += [
-                {"task": task, "site": "resid_post", "layer": layer, "variant": "centred", "rank": r, "eigenvalue": e, "noise": z}
-                for r, e, z in zip(ranks, eigenvalues, noise)
+                {
+                    "task": task,
+                    "site": "resid_post",
+                    "layer": layer,
+                    "variant": "centred",
+                    "rank": r,
+                    "eigenvalue": e,
+                    "noise": z,
+                }
+                for r, e, z in zip(ranks, eigenvalues, noise, strict=True)
             ]
     tables = {"records": records, "replicates": replicates, "spectra": spectra}
     return {name: pd.DataFrame(rows)[list(COLUMNS[name])] for name, rows in tables.items()}
 
 
 def metrics_of(recipe: str) -> dict:
-    accuracy = {task: ACCURACY[recipe] + shift for task, shift in zip(TASKS, (-0.15, -0.05, 0.2))}
-    found = {"accuracy": {task: {"value": a, "standard_error": float(np.sqrt(a * (1 - a) / N))} for task, a in accuracy.items()}}
+    accuracy = {task: ACCURACY[recipe] + shift for task, shift in zip(TASKS, (-0.15, -0.05, 0.2), strict=True)}
+    found = {
+        "accuracy": {
+            task: {"value": a, "standard_error": float(np.sqrt(a * (1 - a) / N))} for task, a in accuracy.items()
+        }
+    }
     found["accuracy"]["mean"] = {"value": ACCURACY[recipe], "standard_error": 0.0085}
     if recipe != "base":
         gain = ACCURACY[recipe] - ACCURACY["base"]
@@ -84,23 +156,80 @@ def curve_of(recipe: str, seed: int = 0) -> pd.DataFrame:
         reward = 0.5 + end * (1 - np.exp(-steps / 25)) + random.normal(0, 0.03, 70)
         parts = [("reward", reward), ("completion tokens", 30 + random.normal(0, 1, 70))]
     else:
-        steps = np.arange(100, 4001, 100) if recipe == "base" else np.linspace(25, {"sft": 1000, "sft_matched": 90, "sft_kl": 240}.get(recipe, 150), 40).round().astype(int)
-        parts = [("loss", 0.55 + 2 * np.exp(-steps / (600 if recipe == "base" else 60)) + random.normal(0, 0.02, len(steps)))]
-    return pd.concat([pd.DataFrame({"step": steps, "quantity": quantity, "value": values}) for quantity, values in parts])
+        steps = (
+            np.arange(100, 4001, 100)
+            if recipe == "base"
+            else np.linspace(25, {"sft": 1000, "sft_matched": 90, "sft_kl": 240}.get(recipe, 150), 40)
+            .round()
+            .astype(int)
+        )
+        parts = [
+            ("loss", 0.55 + 2 * np.exp(-steps / (600 if recipe == "base" else 60)) + random.normal(0, 0.02, len(steps)))
+        ]
+    return pd.concat(
+        [pd.DataFrame({"step": steps, "quantity": quantity, "value": values}) for quantity, values in parts]
+    )
 
 
 def hypotheses() -> pd.DataFrame:
     scope = "of these two models on prompts like these, not of their paradigms (1 of at least 6 families)"
     rows = [
         ("rl_zero_over_sft", "preservation_index", "rl_zero", "sft", "total", 0.19, 0.17, 0.21, "moderate", scope),
-        ("at_displacement", "preservation_index", "rl_zero", "sft_matched", "at_matched_displacement", 0.004, -0.01, 0.018, "equivalent", scope),
+        (
+            "at_displacement",
+            "preservation_index",
+            "rl_zero",
+            "sft_matched",
+            "at_matched_displacement",
+            0.004,
+            -0.01,
+            0.018,
+            "equivalent",
+            scope,
+        ),
         ("at_kl", "preservation_index", "rl_zero", "sft_kl", "at_matched_kl", 0.045, 0.031, 0.06, "undecided", scope),
-        ("on_policy", "preservation_index", "rl_zero", "sft_onpolicy", "on_policy", -0.006, -0.02, 0.01, "equivalent", scope),
-        ("think_sft", "preservation_index", "think", "sft", "total", -0.01, -0.02, 0.0, "not decided: the control is not matched (gap 7.3 % of the wanted displacement, at most 5 %)", scope),
+        (
+            "on_policy",
+            "preservation_index",
+            "rl_zero",
+            "sft_onpolicy",
+            "on_policy",
+            -0.006,
+            -0.02,
+            0.01,
+            "equivalent",
+            scope,
+        ),
+        (
+            "think_sft",
+            "preservation_index",
+            "think",
+            "sft",
+            "total",
+            -0.01,
+            -0.02,
+            0.0,
+            "not decided: the control is not matched (gap 7.3 % of the wanted displacement, at most 5 %)",
+            scope,
+        ),
         ("rank", "effective_rank", "sft", "rl_zero", "total", 0.11, 0.08, 0.14, "undecided", scope),
-        ("shuffled", "preservation_index", "rl_zero", "rl_shuffled", "total", np.nan, np.nan, np.nan, "not tested: rl_shuffled is not in study.organisms", np.nan),
+        (
+            "shuffled",
+            "preservation_index",
+            "rl_zero",
+            "rl_shuffled",
+            "total",
+            np.nan,
+            np.nan,
+            np.nan,
+            "not tested: rl_shuffled is not in study.organisms",
+            np.nan,
+        ),
     ]
-    return pd.DataFrame(rows, columns=["hypothesis", "quantity", "more", "less", "effect", "estimate", "low", "high", "verdict", "scope"])
+    return pd.DataFrame(
+        rows,
+        columns=["hypothesis", "quantity", "more", "less", "effect", "estimate", "low", "high", "verdict", "scope"],
+    )
 
 
 def write_study(root: Path, recipes=RECIPES, seeds=(0,), models=()) -> None:

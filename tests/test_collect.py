@@ -38,7 +38,12 @@ def project(tiny_folders, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for task in ("arithmetic", "logic"):
         rows = [
-            {"id": f"{task}-{i}", "prompt": " ".join(f"w{w}" for w in rng.integers(3, HEAVY, size=2 + i)), "answer": "1", "split": split}
+            {
+                "id": f"{task}-{i}",
+                "prompt": " ".join(f"w{w}" for w in rng.integers(3, HEAVY, size=2 + i)),
+                "answer": "1",
+                "split": split,
+            }
             for i, split in enumerate(["held_out", "train"] * (PROMPTS + 2))
         ]
         (tmp_path / f"data/tasks/{task}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -48,7 +53,11 @@ def project(tiny_folders, tmp_path, monkeypatch):
 
 def edit_params(**changes):
     quality = {"usable": 0.8, "norm_low": 1e-3, "norm_high": 1e6}
-    params = {"prompts": PROMPTS, "aggregations": ["last_token", "mean", "all_tokens"], "sites": ["resid_mid", "resid_post"]}
+    params = {
+        "prompts": PROMPTS,
+        "aggregations": ["last_token", "mean", "all_tokens"],
+        "sites": ["resid_mid", "resid_post"],
+    }
     params |= {"tokens_per_batch": 128, "dtype": "float32", "quality": quality} | changes
     study = {"seeds": [0], "organisms": ["base", "sft"], "models": {}, "tasks": ["arithmetic", "logic"]}
     Path("params.yaml").write_text(yaml.safe_dump({"study": study, "collect": params}))
@@ -72,14 +81,19 @@ def test_the_files_of_a_model(project):
     path = Path("data/activations/sft-s0/logic.h5")
     header = read_header(path)
     assert (header.model, header.task, header.paradigm, header.architecture) == ("sft-s0", "logic", "sft", "olmo3")
-    assert (header.n_layers, header.d_model, header.compute_dtype, header.storage_dtype) == (3, 16, "float32", "float32")
+    assert (header.n_layers, header.d_model, header.compute_dtype, header.storage_dtype) == (
+        3,
+        16,
+        "float32",
+        "float32",
+    )
     assert header.weight_hash == weight_hash(project / "data/models/sft-s0")
     assert header.prompt_ids == tuple(f"logic-{2 * i}" for i in range(PROMPTS))  # the first held-out ones, in order
     assert set(header.library_versions) >= {"torch", "transformers"}
     offsets, mask = read_offsets(path)
     tokens = read_site(path, "all_tokens", "resid_post", 2)
     np.testing.assert_array_equal(tokens[offsets[1:] - 1], read_site(path, "last_token", "resid_post", 2))
-    means = [tokens[a:b][mask[a:b]].mean(axis=0) for a, b in zip(offsets, offsets[1:], strict=False)]
+    means = [tokens[a:b][mask[a:b]].mean(axis=0) for a, b in zip(offsets, offsets[1:], strict=True)]
     np.testing.assert_allclose(means, read_site(path, "mean", "resid_post", 2), rtol=1e-4, atol=1e-5)
     report = json.loads(Path("data/activations/sft-s0/quality.json").read_text())
     assert report["logic"]["usable"] == PROMPTS and report["arithmetic"]["hooks"] == 3 * 2 * 3
@@ -104,7 +118,9 @@ def test_the_command_twice_gives_the_same_bytes_and_imports_little(project):
     def run():
         code = "import runpy, sys; sys.argv = ['collect', 'sft-s0', 'base-s0']; runpy.run_module('stages.collect', run_name='__main__'); "
         code += "print([name for name in ('pandas', 'matplotlib', 'trl', 'datasets', 'statsmodels') if name in sys.modules])"
-        done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT), "DEVICE": "cpu"}, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT), "DEVICE": "cpu"}, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout == "[]\n"
         assert "INFO sft-s0: olmo3, 3 layers, width 16, on cpu" in done.stderr and "tokens/s" in done.stderr
@@ -120,7 +136,11 @@ def test_unusable_prompts_are_left_out_and_the_comparison_says_so(project):
     rows = [json.loads(line) for line in Path("data/tasks/logic.jsonl").read_text().splitlines()]
     rows[4]["prompt"] += f" w{HEAVY}"
     Path("data/tasks/logic.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    change_weight("sft-s0", "model.embed_tokens.weight", lambda weight: weight * torch.where(torch.arange(VOCABULARY)[:, None] == HEAVY, 1e8, 1.0))
+    change_weight(
+        "sft-s0",
+        "model.embed_tokens.weight",
+        lambda weight: weight * torch.where(torch.arange(VOCABULARY)[:, None] == HEAVY, 1e8, 1.0),
+    )
     for name in ("base-s0", "sft-s0"):
         collect.main(name, "base-s0")
     report = json.loads(Path("data/activations/sft-s0/quality.json").read_text())["logic"]
@@ -129,7 +149,10 @@ def test_unusable_prompts_are_left_out_and_the_comparison_says_so(project):
     assert read_site(path, "last_token", "resid_mid", 0).shape == (PROMPTS - 1, 16)
     assert len(read_offsets(path)[0]) == PROMPTS
     base = read_header(Path("data/activations/base-s0/logic.h5"))
-    with pytest.raises(ActivationError, match="prompt_ids differs .sft-s0 lacks 1 of 12 prompts, e.g. logic-4: see dropped in its quality.json"):
+    with pytest.raises(
+        ActivationError,
+        match="prompt_ids differs .sft-s0 lacks 1 of 12 prompts, e.g. logic-4: see dropped in its quality.json",
+    ):
         require_comparable(base, read_header(path))
     sound = Path("data/activations/base-s0/logic.h5")  # the other prompts are untouched
     first, other = (read_site(file, "last_token", "resid_mid", 0)[:2] for file in (path, sound))
@@ -195,7 +218,9 @@ def test_a_failure_keeps_the_earlier_result(project):
 
 def test_resid_mid_of_a_parallel_model(project, tiny_folders):
     shutil.copytree(tiny_folders["gpt_neox"], "data/models/pythia")
-    with pytest.raises(CaptureError, match="'resid_mid' does not exist in gpt_neox: attention and MLP run in parallel.*collect.sites"):
+    with pytest.raises(
+        CaptureError, match="'resid_mid' does not exist in gpt_neox: attention and MLP run in parallel.*collect.sites"
+    ):
         collect.main("pythia", "pythia")
     assert list(Path("data/activations").iterdir()) == []
     edit_params(sites=["resid_pre", "resid_post"])

@@ -38,7 +38,10 @@ def hub(tiny_folders, tmp_path, monkeypatch):
         asked.append((hub, revision, allow_patterns))
         return str(tiny_folders["llama"])
 
-    files = [SimpleNamespace(rfilename=name) for name in ("config.json", "model.safetensors", "pytorch_model.bin", "modeling.py")]
+    files = [
+        SimpleNamespace(rfilename=name)
+        for name in ("config.json", "model.safetensors", "pytorch_model.bin", "modeling.py")
+    ]
     info = SimpleNamespace(sha=SHA, siblings=files)
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, hub, revision: info)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
@@ -98,7 +101,13 @@ def test_a_cached_commit_needs_no_network(registry, tiny_folders, tmp_path, monk
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     snapshot = shutil.copytree(tiny_folders["llama"], tmp_path / "cache/models--some--tiny/snapshots" / SHA)
-    pointer = {"hub": "some/tiny", "resolved_revision": SHA, "paradigm": "base", "architecture": "llama", "weight_hash": weight_hash(snapshot)}
+    pointer = {
+        "hub": "some/tiny",
+        "resolved_revision": SHA,
+        "paradigm": "base",
+        "architecture": "llama",
+        "weight_hash": weight_hash(snapshot),
+    }
     (tmp_path / "data/models/tiny").mkdir(parents=True)
     (tmp_path / "data/models/tiny/model.json").write_text(json.dumps(pointer))
     assert open_checkpoint("tiny").folder == snapshot
@@ -106,7 +115,9 @@ def test_a_cached_commit_needs_no_network(registry, tiny_folders, tmp_path, monk
     with pytest.raises(ModelError, match="has no weights|cannot be reached"):
         open_checkpoint("tiny")
     shutil.rmtree(tmp_path / "cache")
-    with pytest.raises(ModelError, match="cannot fetch some/tiny at 0123.*the hub cannot be reached and the cache lacks files"):
+    with pytest.raises(
+        ModelError, match="cannot fetch some/tiny at 0123.*the hub cannot be reached and the cache lacks files"
+    ):
         open_checkpoint("tiny")
 
 
@@ -153,7 +164,10 @@ def test_a_missing_directory(registry):
         ({"hub": "a/b", "paradigm": "sft"}, "expected either hub and revision"),
         ({"hub": "a/b", "revision": "main", "path": "x", "paradigm": "sft"}, "expected either hub and revision"),
         ({"path": "x", "revision": "main", "paradigm": "sft"}, "expected either hub and revision"),
-        ({"path": "x", "paradigm": "rlhf"}, "models.mine.paradigm: .*'base', 'sft', 'rl_zero', 'think' or 'other'.*found 'rlhf'"),
+        (
+            {"path": "x", "paradigm": "rlhf"},
+            "models.mine.paradigm: .*'base', 'sft', 'rl_zero', 'think' or 'other'.*found 'rlhf'",
+        ),
         ({"paht": "x", "paradigm": "sft"}, "unknown key models.mine.paht: did you mean 'path'"),
     ],
 )

@@ -46,7 +46,15 @@ def measure(model, index, rank=20.0, spread=0.02, seed=0, missing_layers=()):
                     value, noise = np.nan, np.full(DRAWS, np.nan)
                 records.append({**place, "measure": measure, "variant": variant, "value": value, "index": value})
                 replicates += [
-                    {**place, "measure": measure, "variant": variant, "quantity": quantity, "replicate": b, "value": value + noise[b]} for b in range(DRAWS)
+                    {
+                        **place,
+                        "measure": measure,
+                        "variant": variant,
+                        "quantity": quantity,
+                        "replicate": b,
+                        "value": value + noise[b],
+                    }
+                    for b in range(DRAWS)
                 ]
             for measure, variant in LEGACY:
                 value = (index if measure == "preservation" else rank) + 0.01 * layer
@@ -66,7 +74,11 @@ def train(model, displacement=0.03, gap=None):
 
 
 def run(folder, study=None, **hypotheses):
-    params = {**PARAMS, "study": {**PARAMS["study"], **(study or {})}, "hypotheses": {**PARAMS["hypotheses"], **hypotheses}}
+    params = {
+        **PARAMS,
+        "study": {**PARAMS["study"], **(study or {})},
+        "hypotheses": {**PARAMS["hypotheses"], **hypotheses},
+    }
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     stage.main()
     return json.loads(stage.METRICS.read_text()), pd.read_csv(stage.TABLE).set_index("hypothesis")
@@ -76,7 +88,9 @@ def run(folder, study=None, **hypotheses):
 def study(tmp_path, monkeypatch):
     """RL-Zero at 1.0, SFT at 0.7, its matched control at 0.99."""
     monkeypatch.chdir(tmp_path)
-    for seed, (model, index, rank) in enumerate((("rl_zero", 1.0, 20.0), ("sft", 0.7, 26.0), ("sft_matched", 0.99, 20.2))):
+    for seed, (model, index, rank) in enumerate(
+        (("rl_zero", 1.0, 20.0), ("sft", 0.7, 26.0), ("sft_matched", 0.99, 20.2))
+    ):
         measure(f"{model}-s0", index, rank, seed=seed)
         train(f"{model}-s0", displacement=0.3 if model == "sft" else 0.03, gap=0.02 if model == "sft_matched" else None)
     return tmp_path
@@ -84,12 +98,20 @@ def study(tmp_path, monkeypatch):
 
 def test_a_planted_effect_is_strong_and_its_absence_equivalent(study):
     found, table = run(study, declared=[TOTAL, MATCHED, RANK])
-    assert {name: leaves["verdict"] for name, leaves in found.items()} == {"more_than_sft": "strong", "more_at_matched": "equivalent", "rank": "strong"}
+    assert {name: leaves["verdict"] for name, leaves in found.items()} == {
+        "more_than_sft": "strong",
+        "more_at_matched": "equivalent",
+        "rank": "strong",
+    }
     assert found["more_than_sft"]["estimate"] == pytest.approx(0.3)
     assert found["more_than_sft"]["low"] < 0.3 < found["more_than_sft"]["high"]
     assert found["rank"]["estimate"] == pytest.approx(np.log(26 / 20), abs=1e-5)
     assert found["more_than_sft"]["scope"].startswith("of these two models")
-    assert table.loc["more_than_sft", ["displacement_more", "displacement_less", "kl_more"]].tolist() == [0.03, 0.3, 0.1]
+    assert table.loc["more_than_sft", ["displacement_more", "displacement_less", "kl_more"]].tolist() == [
+        0.03,
+        0.3,
+        0.1,
+    ]
 
 
 def test_the_other_way_round_is_reversed(study):
@@ -160,7 +182,9 @@ def test_six_families_give_a_verdict_on_paradigms(study):
             train(f"{model}-s{seed}")
     found, table = run(study, study={"seeds": list(range(6))})
     assert found["more_than_sft"]["scope"] == "of the paradigms: a paired t-interval over 6 families"
-    assert table.loc["more_than_sft", "standard_error"] == pytest.approx(np.std(0.01 * np.arange(6), ddof=1) / np.sqrt(6), rel=1e-4)
+    assert table.loc["more_than_sft", "standard_error"] == pytest.approx(
+        np.std(0.01 * np.arange(6), ddof=1) / np.sqrt(6), rel=1e-4
+    )
 
 
 def test_correction_is_over_the_hypotheses_that_were_tested(study):

@@ -31,7 +31,11 @@ def collect(model, task, change, prompts=N, token_hash="t"):
         prompt_ids=tuple(f"{task}-{i}" for i in range(prompts)), token_hash=token_hash, tokens_per_batch=1, library_versions={},
     )  # fmt: skip
     generator = np.random.default_rng(len(task))
-    clouds = {(site, layer): generator.standard_normal((prompts, D)) * np.geomspace(3, 0.3, D) + 1 for site in SITES for layer in range(LAYERS)}
+    clouds = {
+        (site, layer): generator.standard_normal((prompts, D)) * np.geomspace(3, 0.3, D) + 1
+        for site in SITES
+        for layer in range(LAYERS)
+    }
     clouds["resid_mid", 0] = np.ones((prompts, D))  # every prompt ends in the same token
     blocks = (Block("last_token", site, layer, change(x).astype(np.float32)) for (site, layer), x in clouds.items())
     write(measure.ACTIVATIONS / model / f"{task}.h5", header, blocks)
@@ -80,12 +84,17 @@ def test_intervals_contain_their_estimate(study):
     records = read(measure.RECORDS / "sft-s0", "records")
     has = records["standard_error"].notna()
     assert has.sum() > 20 and set(records.loc[has, "site"]) == {"resid_post"}
-    assert (records.loc[has, "low"] <= records.loc[has, "value"]).all() and (records.loc[has, "value"] <= records.loc[has, "high"]).all()
+    assert (records.loc[has, "low"] <= records.loc[has, "value"]).all() and (
+        records.loc[has, "value"] <= records.loc[has, "high"]
+    ).all()
 
 
 def test_the_reference_against_itself(study):
     measure.main("base-s0", "base-s0")
-    assert json.loads((measure.METRICS / "base-s0.json").read_text())["preservation_centred_k3"] == {"index": 1.0, "same_prompts": 1.0}
+    assert json.loads((measure.METRICS / "base-s0.json").read_text())["preservation_centred_k3"] == {
+        "index": 1.0,
+        "same_prompts": 1.0,
+    }
 
 
 def test_bytes_depend_neither_on_the_number_of_workers_nor_on_the_run(study, monkeypatch):

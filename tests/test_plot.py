@@ -21,7 +21,11 @@ def folder(tmp_path, monkeypatch):
 
 
 def digests(folder):
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((folder / "plots").iterdir()) if path.is_file()}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((folder / "plots").iterdir())
+        if path.is_file()
+    }
 
 
 def test_all_figures_of_the_default_study_small_and_twice_the_same(folder):
@@ -67,7 +71,12 @@ def test_models_from_the_hub_have_no_training(folder):
 def test_several_families(folder):
     study.write_study(folder, FEW, seeds=(0, 1))
     plot.main()
-    assert set(pd.read_csv(folder / "plots/displacement.csv")["model"]) == {"sft-s0", "sft-s1", "rl_zero-s0", "rl_zero-s1"}
+    assert set(pd.read_csv(folder / "plots/displacement.csv")["model"]) == {
+        "sft-s0",
+        "sft-s1",
+        "rl_zero-s0",
+        "rl_zero-s1",
+    }
 
 
 @pytest.mark.parametrize(

@@ -36,14 +36,18 @@ def test_an_unknown_task_is_named(project, name):
 
 
 def test_a_misspelt_size_is_named_and_nothing_is_written(project):
-    (project / "params.yaml").write_text(yaml.safe_dump({"tasks": {"arithmetic": {"seed": 0, "train": 30, "heldout": 20}}}))
+    (project / "params.yaml").write_text(
+        yaml.safe_dump({"tasks": {"arithmetic": {"seed": 0, "train": 30, "heldout": 20}}})
+    )
     with pytest.raises(ParamsError, match="did you mean 'held_out'"):
         prepare.prepare("arithmetic")
     assert not (project / "data").exists()
 
 
 def test_more_prompts_than_exist_are_an_error(project):
-    (project / "params.yaml").write_text(yaml.safe_dump({"tasks": {"arithmetic": {"seed": 0, "train": 10, "held_out": 2000}}}))
+    (project / "params.yaml").write_text(
+        yaml.safe_dump({"tasks": {"arithmetic": {"seed": 0, "train": 10, "held_out": 2000}}})
+    )
     with pytest.raises(TaskError, match="lower tasks"):
         prepare.prepare("arithmetic")
 

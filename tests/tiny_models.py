@@ -25,12 +25,21 @@ CONFIGS = {
     "gemma3_text": lambda: hf.Gemma3TextConfig(**GEMMA),
     "gemma3": lambda: hf.Gemma3Config(text_config=GEMMA, vision_config=TINY_VISION, attn_implementation="eager"),
     "gpt2": lambda: hf.GPT2Config(
-        vocab_size=VOCABULARY, n_embd=WIDTH, n_layer=LAYERS, n_head=2, n_positions=POSITIONS, bos_token_id=1, eos_token_id=2, attn_implementation="eager"
+        vocab_size=VOCABULARY,
+        n_embd=WIDTH,
+        n_layer=LAYERS,
+        n_head=2,
+        n_positions=POSITIONS,
+        bos_token_id=1,
+        eos_token_id=2,
+        attn_implementation="eager",
     ),
     "gpt_neox": lambda: hf.GPTNeoXConfig(**COMMON),
     "gpt_neox_sequential": lambda: hf.GPTNeoXConfig(**COMMON, use_parallel_residual=False),
 }
-TINY_VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=4)
+TINY_VISION = dict(
+    hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=4
+)
 
 
 def tiny_tokenizer():
@@ -39,7 +48,9 @@ def tiny_tokenizer():
     tokenizer = Tokenizer(models.WordLevel(words))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
-    return hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>")
+    return hf.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>"
+    )
 
 
 def tiny_model(family: str) -> hf.PreTrainedModel:

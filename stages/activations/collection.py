@@ -16,7 +16,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from stages.models.capture import base_model, capture, text_config
 
 AGGREGATIONS = ("last_token", "mean", "all_tokens")
-MASK = "last_token: last real token; mean: real tokens without position 0 and special tokens; all_tokens: every real token"
+MASK = (
+    "last_token: last real token; mean: real tokens without position 0 and special tokens; all_tokens: every real token"
+)
 """Position 0 is an attention sink, with or without a beginning-of-sequence token: its norm would rule the mean."""
 PAD = 0  # any id: causal attention and the mask keep padding on the right out of everything
 
@@ -39,7 +41,9 @@ class Tokens(NamedTuple):
         return np.array([len(ids) for ids in self.ids])
 
     def subset(self, rows: Sequence[int]) -> Tokens:
-        return Tokens(tuple(self.prompt_ids[r] for r in rows), [self.ids[r] for r in rows], [self.content[r] for r in rows])
+        return Tokens(
+            tuple(self.prompt_ids[r] for r in rows), [self.ids[r] for r in rows], [self.content[r] for r in rows]
+        )
 
     def digest(self) -> str:
         """SHA-256 over lengths and token ids."""
@@ -59,18 +63,24 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], prompt_
     if len(set(prompt_ids)) < len(prompt_ids):
         repeated = next(i for i in prompt_ids if list(prompt_ids).count(i) > 1)
         raise CollectionError(f"prompt id {repeated} stands twice in the task file: every id must be unique")
-    ids = [np.array(row, dtype=np.int64) for row in tokenizer(list(prompts), padding=False, truncation=False)["input_ids"]]
+    ids = [
+        np.array(row, dtype=np.int64) for row in tokenizer(list(prompts), padding=False, truncation=False)["input_ids"]
+    ]
     special = np.array(sorted(tokenizer.all_special_ids), dtype=np.int64)
     content = [~np.isin(row, special) & (np.arange(len(row)) > 0) for row in ids]
     for prompt, kept in zip(prompt_ids, content, strict=True):
         if not kept.any():
-            raise CollectionError(f"prompt {prompt} has no token besides position 0 and special tokens: remove it from the task")
+            raise CollectionError(
+                f"prompt {prompt} has no token besides position 0 and special tokens: remove it from the task"
+            )
     return Tokens(tuple(prompt_ids), ids, content)
 
 
 def batches(lengths: np.ndarray, tokens_per_batch: int) -> list[np.ndarray]:
     """Rows of each batch: longest prompts first, rows x longest length within the budget (a longer prompt goes alone)."""
-    order = np.argsort(-lengths, kind="stable")  # (n,); the largest batch comes first, so memory runs out at once or never
+    order = np.argsort(
+        -lengths, kind="stable"
+    )  # (n,); the largest batch comes first, so memory runs out at once or never
     result, start = [], 0
     while start < len(order):
         rows = max(1, tokens_per_batch // int(lengths[order[start]]))
@@ -80,7 +90,12 @@ def batches(lengths: np.ndarray, tokens_per_batch: int) -> list[np.ndarray]:
 
 
 def collect(
-    model: PreTrainedModel, tokens: Tokens, sites: Sequence[str], aggregations: Sequence[str], tokens_per_batch: int, scratch: Path | None = None
+    model: PreTrainedModel,
+    tokens: Tokens,
+    sites: Sequence[str],
+    aggregations: Sequence[str],
+    tokens_per_batch: int,
+    scratch: Path | None = None,
 ) -> Collected:
     """Activations of every site in every block, from a single pass per batch without the language-model head.
 
@@ -89,7 +104,9 @@ def collect(
     Raises CollectionError when a prompt is longer than the model's positions or its ids are not in its vocabulary.
     """
     if unknown := sorted(set(aggregations) - set(AGGREGATIONS)):
-        raise CollectionError(f"unknown aggregation {unknown[0]!r}: choose collect.aggregations from {', '.join(AGGREGATIONS)}")
+        raise CollectionError(
+            f"unknown aggregation {unknown[0]!r}: choose collect.aggregations from {', '.join(AGGREGATIONS)}"
+        )
     _require_fit(model, tokens)
     offsets = token_offsets(tokens)
     store = _Store(len(tokens.ids), int(offsets[-1]), scratch)
@@ -103,7 +120,11 @@ def collect(
             batch = _Batch(tokens.subset(rows), model.device)
             seen.clear()  # a hook that does not run must not repeat the last batch
             base_model(model)(input_ids=batch.ids, attention_mask=batch.real.long(), use_cache=False)
-            token_rows = np.concatenate([np.arange(offsets[r], offsets[r + 1]) for r in rows]) if "all_tokens" in aggregations else None
+            token_rows = (
+                np.concatenate([np.arange(offsets[r], offsets[r + 1]) for r in rows])
+                if "all_tokens" in aggregations
+                else None
+            )
             for hook, reduced in seen.items():
                 for aggregation, values in reduced.items():
                     store.put(aggregation, hook, token_rows if aggregation == "all_tokens" else rows, values)
@@ -156,7 +177,9 @@ class _Store:
     def _buffer(self, aggregation: str, hook: str, width: int) -> np.ndarray:
         rows = self.tokens if aggregation == "all_tokens" else self.prompts
         if aggregation == "all_tokens" and self.scratch is not None:
-            return np.lib.format.open_memmap(self.scratch / f"{hook}.npy", mode="w+", dtype=np.float32, shape=(rows, width))
+            return np.lib.format.open_memmap(
+                self.scratch / f"{hook}.npy", mode="w+", dtype=np.float32, shape=(rows, width)
+            )
         return np.full((rows, width), np.nan, np.float32)  # a row that no pass fills is caught by the quality gate
 
 

@@ -40,7 +40,9 @@ def check(
     """
     expected = [(a, hook_name(site, layer)) for a in aggregations for site in sites for layer in range(layers)]
     if missing := [f"{a}/{hook}" for a, hook in expected if (a, hook) not in collected]:
-        raise QualityError(f"{len(missing)} of {len(expected)} hooks gave nothing, the first is {missing[0]}: check the row in stages/models/sites.py")
+        raise QualityError(
+            f"{len(missing)} of {len(expected)} hooks gave nothing, the first is {missing[0]}: check the row in stages/models/sites.py"
+        )
     reasons: dict[str, str] = {}
     norms: dict[tuple[str, str], np.ndarray] = {}
     for key in expected:
@@ -68,7 +70,9 @@ def check(
     return Checked(usable, report)
 
 
-def _norms(aggregation: str, site: str, layers: int, collected: Collected, norms: dict[tuple[str, str], np.ndarray]) -> dict:
+def _norms(
+    aggregation: str, site: str, layers: int, collected: Collected, norms: dict[tuple[str, str], np.ndarray]
+) -> dict:
     """Per layer: median norm, largest norm over it, and largest value: massive activations show here."""
     columns: dict[str, list[float | None]] = {"median": [], "largest_over_median": [], "largest_value": []}
     for layer in range(layers):

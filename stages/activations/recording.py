@@ -24,14 +24,18 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "h5py", "nump
 log = logging.getLogger(__name__)
 
 
-def record_task(model: PreTrainedModel, checkpoint: Checkpoint, task: str, tokens: Tokens, params: Collect, folder: Path) -> dict:
+def record_task(
+    model: PreTrainedModel, checkpoint: Checkpoint, task: str, tokens: Tokens, params: Collect, folder: Path
+) -> dict:
     """Write ``{folder}/{task}.h5`` with the usable prompts and return the report of their quality."""
     offsets, start = token_offsets(tokens), time.perf_counter()
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         collected = collect(model, tokens, params.sites, params.aggregations, params.tokens_per_batch, Path(scratch))
         log.info("%s: %d prompts, %.0f tokens/s", task, len(tokens.ids), offsets[-1] / (time.perf_counter() - start))
         layers = text_config(model).num_hidden_layers
-        checked = check(collected, tokens.prompt_ids, offsets, params.sites, layers, params.aggregations, params.quality)
+        checked = check(
+            collected, tokens.prompt_ids, offsets, params.sites, layers, params.aggregations, params.quality
+        )
         if dropped := checked.report["dropped"]:
             log.warning("%s: %d unusable prompts are left out: %s", task, len(dropped), dropped)
         kept = tokens.subset(checked.usable)

@@ -32,7 +32,18 @@ from stages.records.files import atomic
 
 FORMAT_VERSION = 1
 CHUNK_VALUES = 2**18  # float32 values in one compressed chunk: 1 MiB
-COMPARED = ("task", "prompt_ids", "token_hash", "mask", "compute_dtype", "storage_dtype", "aggregations", "sites", "n_layers", "d_model")
+COMPARED = (
+    "task",
+    "prompt_ids",
+    "token_hash",
+    "mask",
+    "compute_dtype",
+    "storage_dtype",
+    "aggregations",
+    "sites",
+    "n_layers",
+    "d_model",
+)
 FIX = "rebuild it with `dvc repro collect@{model}`, or fetch it with `dvc pull`"
 
 
@@ -80,7 +91,13 @@ class Block(NamedTuple):
     values: np.ndarray
 
 
-def write(path: Path, header: Header, blocks: Iterable[Block], offsets: np.ndarray | None = None, mask: np.ndarray | None = None) -> None:
+def write(
+    path: Path,
+    header: Header,
+    blocks: Iterable[Block],
+    offsets: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+) -> None:
     """Write a whole file under a temporary name, then move it into place.
 
     ``blocks`` is consumed one by one, so that a generator need not hold the file in memory.
@@ -89,7 +106,9 @@ def write(path: Path, header: Header, blocks: Iterable[Block], offsets: np.ndarr
     a dataset that the header promises and ``blocks`` lacks.
     """
     if ("all_tokens" in header.aggregations) != (offsets is not None and mask is not None):
-        raise ActivationError(f"{path}: offsets and mask are expected with all_tokens, and only then (aggregations: {header.aggregations})")
+        raise ActivationError(
+            f"{path}: offsets and mask are expected with all_tokens, and only then (aggregations: {header.aggregations})"
+        )
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         _write_header(file, header)
         if offsets is not None:
@@ -97,7 +116,9 @@ def write(path: Path, header: Header, blocks: Iterable[Block], offsets: np.ndarr
             file.create_dataset("all_tokens/mask", data=np.asarray(mask, bool))
         written = {_write_block(path, file, header, block, offsets) for block in blocks}
         if missing := sorted(set(_promised(header)) - written):
-            raise ActivationError(f"{path}: {len(missing)} of {len(_promised(header))} datasets are missing, the first is {missing[0]}")
+            raise ActivationError(
+                f"{path}: {len(missing)} of {len(_promised(header))} datasets are missing, the first is {missing[0]}"
+            )
 
 
 def read_header(path: Path) -> Header:
@@ -150,7 +171,12 @@ def _difference(name: str, a: Header, b: Header) -> str:
 
 def _promised(header: Header) -> list[str]:
     """Names of the datasets that a file with this header holds."""
-    return [f"{a}/{hook_name(s, layer)}" for a in header.aggregations for s in header.sites for layer in range(header.n_layers)]
+    return [
+        f"{a}/{hook_name(s, layer)}"
+        for a in header.aggregations
+        for s in header.sites
+        for layer in range(header.n_layers)
+    ]
 
 
 def _write_header(file: h5py.File, header: Header) -> None:
@@ -167,10 +193,14 @@ def _write_block(path: Path, file: h5py.File, header: Header, block: Block, offs
     """Write one dataset and return its name."""
     name = f"{block.aggregation}/{hook_name(block.site, block.layer)}"
     if name not in _promised(header):
-        raise ActivationError(f"{path}: dataset {name} is not promised by the header ({header.aggregations}, {header.sites}, {header.n_layers} layers)")
+        raise ActivationError(
+            f"{path}: dataset {name} is not promised by the header ({header.aggregations}, {header.sites}, {header.n_layers} layers)"
+        )
     _require_sound(path, name, block.values, header, offsets if block.aggregation == "all_tokens" else None)
     rows = max(1, min(len(block.values), CHUNK_VALUES // header.d_model))
-    file.create_dataset(name, data=block.values, chunks=(rows, header.d_model), shuffle=True, compression="lzf", track_times=False)
+    file.create_dataset(
+        name, data=block.values, chunks=(rows, header.d_model), shuffle=True, compression="lzf", track_times=False
+    )
     return name
 
 
@@ -215,7 +245,9 @@ def _require_sound(path: Path, name: str, values: np.ndarray, header: Header, of
     """Float32, of the promised shape, finite; else an error naming the dataset and the first bad prompt."""
     rows = len(header.prompt_ids) if offsets is None else int(offsets[-1])
     if values.dtype != np.float32:
-        raise ActivationError(f"{path}: {name} is {values.dtype}, expected float32 (float16 overflows at 65 504): convert before writing")
+        raise ActivationError(
+            f"{path}: {name} is {values.dtype}, expected float32 (float16 overflows at 65 504): convert before writing"
+        )
     if values.shape != (rows, header.d_model):
         raise ActivationError(f"{path}: {name} has shape {values.shape}, expected {(rows, header.d_model)}")
     finite = np.isfinite(values).all(axis=1)  # (rows,)
@@ -232,4 +264,6 @@ def _require_choice(path: Path, kind: str, value: str, choices: tuple[str, ...])
     if value not in choices:
         close = difflib.get_close_matches(str(value), choices, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ActivationError(f"{path}: no {kind} {value!r}: {hint}stored here: {', '.join(choices)}; add it to collect.{kind}s in params.yaml")
+        raise ActivationError(
+            f"{path}: no {kind} {value!r}: {hint}stored here: {', '.join(choices)}; add it to collect.{kind}s in params.yaml"
+        )

@@ -11,11 +11,16 @@ from stages.figures.style import GREY, log_ticks, looks, nothing, sheet, styled
 from stages.statistics.half_sampling import interval, standard_error
 
 TITLE = "Preservation against distance from the base"
-MEASURED = {"displacement": "relative displacement of the weights, ‖ΔW‖ / ‖W‖", "kl": "KL(model ‖ base), nats per token"}
+MEASURED = {
+    "displacement": "relative displacement of the weights, ‖ΔW‖ / ‖W‖",
+    "kl": "KL(model ‖ base), nats per token",
+}
 COLUMNS = ["recipe", "model", "displacement", "kl", "index", "index_low", "index_high"]
 
 
-def table(records: pd.DataFrame, replicates: pd.DataFrame, distances: pd.DataFrame, k: int, site: str, confidence: float) -> pd.DataFrame:
+def table(
+    records: pd.DataFrame, replicates: pd.DataFrame, distances: pd.DataFrame, k: int, site: str, confidence: float
+) -> pd.DataFrame:
     """Index of centred preservation, mean over tasks and layers, of every trained sibling, beside its distances.
 
     ``distances`` has the columns model, displacement and kl. The interval is over prompts: the mean over tasks and
@@ -29,7 +34,11 @@ def table(records: pd.DataFrame, replicates: pd.DataFrame, distances: pd.DataFra
     found = []
     for (recipe, model), group in rows.groupby(["recipe", "model"]):
         distance = distances.loc[distances["model"] == model, ["displacement", "kl"]]
-        cells = halves[halves["model"] == model].pivot(index=["task", "layer"], columns="replicate", values="value").dropna()
+        cells = (
+            halves[halves["model"] == model]
+            .pivot(index=["task", "layer"], columns="replicate", values="value")
+            .dropna()
+        )
         values = group.set_index(["task", "layer"])["index"].dropna()
         if len(cells):
             values = values[values.index.isin(cells.index)]
@@ -49,7 +58,11 @@ def _at(rows: pd.DataFrame, variant: str, site: str) -> pd.DataFrame:
 
 def distances(trained: dict[str, dict]) -> pd.DataFrame:
     """Displacement and KL divergence from the base, from the training metrics of each organism; a base has none."""
-    rows = [(model, m["displacement_from_base"], m["kl_from_base"]["value"]) for model, m in trained.items() if "displacement_from_base" in m]
+    rows = [
+        (model, m["displacement_from_base"], m["kl_from_base"]["value"])
+        for model, m in trained.items()
+        if "displacement_from_base" in m
+    ]
     return pd.DataFrame(rows, columns=["model", "displacement", "kl"])
 
 
@@ -65,7 +78,9 @@ def draw(rows: pd.DataFrame) -> Figure:
     Of several families small points are the models and large ones the means of a recipe, which bear its name.
     """
     if rows.empty:
-        return nothing(TITLE, "No model of this study was trained inside the pipeline, so no distance from its base is known.")
+        return nothing(
+            TITLE, "No model of this study was trained inside the pipeline, so no distance from its base is known."
+        )
     styles, several = looks(rows["recipe"]), rows.groupby("recipe")["model"].nunique().max() > 1
     shown = "small marks: the models of each family" if several else "with its interval over prompts"
     figure = sheet(
@@ -75,7 +90,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         "Filled: paradigms; open: controls.",
     )  # fmt: skip
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, (distance, label) in zip(panels, MEASURED.items()):
+    for axes, (distance, label) in zip(panels, MEASURED.items(), strict=True):
         for recipe, look in styles.items():
             here = rows[rows["recipe"] == recipe]
             if several:
@@ -96,6 +111,8 @@ def draw(rows: pd.DataFrame) -> Figure:
     panels[0].set_ylabel("preservation (adjusted index)")
     figure.draw_without_rendering()  # settles the layout, on which free places depend
     means = rows.groupby("recipe")[["displacement", "kl", "index"]].mean()
-    for axes, distance in zip(panels, MEASURED):
-        label_points(axes, [(means.at[r, distance], means.at[r, "index"], look.label, look.ink) for r, look in styles.items()])
+    for axes, distance in zip(panels, MEASURED, strict=True):
+        label_points(
+            axes, [(means.at[r, distance], means.at[r, "index"], look.label, look.ink) for r, look in styles.items()]
+        )
     return figure

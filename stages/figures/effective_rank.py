@@ -22,7 +22,9 @@ def table(records: pd.DataFrame, site: str) -> pd.DataFrame:
     rows = records[chosen & (records["missing"] == "")]
     keys = ["model", "task", "layer"]
     reference = rows[[*keys, "value"]].rename(columns={"model": "reference", "value": "of_reference"})
-    rows = rows.merge(reference, on=["reference", "task", "layer"], how="left").rename(columns={"value": "effective_rank", "null": "noise"})
+    rows = rows.merge(reference, on=["reference", "task", "layer"], how="left").rename(
+        columns={"value": "effective_rank", "null": "noise"}
+    )
     rows["change"] = rows["effective_rank"] / rows["of_reference"] - 1
     columns = ["recipe", *keys, "effective_rank", "low", "high", "noise", "resample_baseline", "change"]
     return rows[columns].sort_values(["recipe", *keys], ignore_index=True)
@@ -44,19 +46,25 @@ def draw(rows: pd.DataFrame, site: str) -> Figure:
     )  # fmt: skip
     panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     limit = max(0.05, np.ceil(20 * rows["change"].abs().max()) / 20)
-    for axes, task in zip(panels, tasks):
+    for axes, task in zip(panels, tasks, strict=True):
         here = rows[rows["task"] == task]
         rank, change = (
-            here.pivot_table(index="recipe", columns="layer", values=quantity).reindex(index=list(styles), columns=layers)
+            here.pivot_table(index="recipe", columns="layer", values=quantity).reindex(
+                index=list(styles), columns=layers
+            )
             for quantity in ("effective_rank", "change")
         )  # each (recipes, layers)
         colours = colormaps["RdBu_r"].resampled(LEVELS)
-        image = axes.pcolormesh(change.to_numpy(), cmap=colours, vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.8)
+        image = axes.pcolormesh(
+            change.to_numpy(), cmap=colours, vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.8
+        )
         if len(layers) <= WIDEST:
             for (y, x), value in np.ndenumerate(rank.to_numpy()):
                 dark = abs(change.iat[y, x]) > 0.55 * limit
                 text = "–" if np.isnan(value) else f"{value:.1f}" if value < 100 else f"{value:.0f}"
-                axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7, color="white" if dark else "#222222")
+                axes.text(
+                    x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7, color="white" if dark else "#222222"
+                )
         noise = here["noise"].mean()
         axes.set_title(f"{task} (pure noise: {noise:.3g})")
         axes.set_xticks(np.arange(len(layers))[:: -(-len(layers) // 10)] + 0.5, layers[:: -(-len(layers) // 10)])

@@ -33,7 +33,9 @@ def draw(rows: pd.DataFrame, strong: float, moderate: float, equivalent: float, 
     Untested hypotheses keep their line, with the reason in place of an estimate.
     """
     scopes = rows["scope"].dropna().unique() if "scope" in rows else []
-    reading = f"Difference with its {100 * confidence:g} % interval. Verdicts need the whole interval inside a shaded region."
+    reading = (
+        f"Difference with its {100 * confidence:g} % interval. Verdicts need the whole interval inside a shaded region."
+    )
     caption = "\n".join([reading, *(f"Scope: {scope}." for scope in scopes)])
     figure = sheet(1.35 + 0.16 * len(scopes) + 0.44 * max(1, len(rows)), "What the study concludes", caption)
     axes = figure.subplots()
@@ -45,9 +47,20 @@ def draw(rows: pd.DataFrame, strong: float, moderate: float, equivalent: float, 
         decided = row["verdict"] in COLOURS
         if pd.notna(row.get("estimate")):
             axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2)
-            axes.plot(row["estimate"], place, "o", color=colour, markersize=7, markerfacecolor=colour if decided else "white")
+            axes.plot(
+                row["estimate"], place, "o", color=colour, markersize=7, markerfacecolor=colour if decided else "white"
+            )
         ink, weight = (colour, "bold") if decided else ("#555555", "normal")
-        axes.text(1.02, place, _words(row), transform=axes.get_yaxis_transform(), va="center", fontsize=8.5, color=ink, fontweight=weight)
+        axes.text(
+            1.02,
+            place,
+            _words(row),
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            fontsize=8.5,
+            color=ink,
+            fontweight=weight,
+        )
     left, right = axes.get_xlim()
     left, right = min(left, -1.2 * strong), max(right, 1.2 * strong)
     for low, high, colour in ((strong, right, STRONG), (left, -moderate, REVERSED)):
@@ -57,7 +70,12 @@ def draw(rows: pd.DataFrame, strong: float, moderate: float, equivalent: float, 
     axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("difference of adjusted indices, or of logarithms of effective rank")
-    shades = {f"reversed, to −{moderate:g}": REVERSED, f"equivalent, within ±{equivalent:g}": EQUIVALENT, f"moderate, from {moderate:g}": MODERATE, f"strong, from {strong:g}": STRONG}
+    shades = {
+        f"reversed, to −{moderate:g}": REVERSED,
+        f"equivalent, within ±{equivalent:g}": EQUIVALENT,
+        f"moderate, from {moderate:g}": MODERATE,
+        f"strong, from {strong:g}": STRONG,
+    }
     legend(figure, [Patch(color=colour, label=label) for label, colour in shades.items()])
     return figure
 

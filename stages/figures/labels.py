@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-OFFSETS = [(x, y) for radius in (8, 15, 24, 34) for x, y in ((radius, 0), (-radius, 0), (6, radius), (6, -radius), (-6, radius), (-6, -radius))]
+OFFSETS = [
+    (x, y)
+    for radius in (8, 15, 24, 34)
+    for x, y in ((radius, 0), (-radius, 0), (6, radius), (6, -radius), (-6, radius), (-6, -radius))
+]
 """Candidate places, in points from the mark, the nearest first."""
 
 
@@ -17,7 +21,16 @@ def label_points(axes, points: list[tuple[float, float, str, str]]) -> None:
     taken = [_box(mark, 6 * scale, 6 * scale) for mark in marks]
     for i in np.argsort(-marks[:, 1], kind="stable"):
         x, y, text, colour = points[i]
-        note = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", va="center", fontsize=8, color=colour, annotation_clip=False)
+        note = axes.annotate(
+            text,
+            (x, y),
+            (0, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=colour,
+            annotation_clip=False,
+        )
         best = None
         for dx, dy in OFFSETS:
             note.set(position=(dx, dy), ha="left" if dx > 0 else "right")
@@ -31,7 +44,13 @@ def label_points(axes, points: list[tuple[float, float, str, str]]) -> None:
                 break
         note.set(position=best[1:3], ha="left" if best[1] > 0 else "right")
         if np.hypot(*best[1:3]) > 12:  # far from its mark: tie it
-            axes.annotate("", (x, y), best[1:3], textcoords="offset points", arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6})
+            axes.annotate(
+                "",
+                (x, y),
+                best[1:3],
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6},
+            )
         taken.append(best[3])
 
 

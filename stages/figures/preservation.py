@@ -19,9 +19,15 @@ def table(records: pd.DataFrame, k: int, site: str) -> pd.DataFrame:
 
     ``records``: record tables of all models with a column `recipe`. A model that is its own reference is left out.
     """
-    chosen = (records["measure"] == "preservation") & (records["variant"] == f"centred_k{k}") & (records["site"] == site)
-    rows = records[chosen & (records["model"] != records["reference"]) & (records["missing"] == "")].rename(columns=COLUMNS)
-    return rows[["recipe", "model", "task", "layer", *COLUMNS.values()]].sort_values(["recipe", "model", "task", "layer"], ignore_index=True)
+    chosen = (
+        (records["measure"] == "preservation") & (records["variant"] == f"centred_k{k}") & (records["site"] == site)
+    )
+    rows = records[chosen & (records["model"] != records["reference"]) & (records["missing"] == "")].rename(
+        columns=COLUMNS
+    )
+    return rows[["recipe", "model", "task", "layer", *COLUMNS.values()]].sort_values(
+        ["recipe", "model", "task", "layer"], ignore_index=True
+    )
 
 
 def over_families(rows: pd.DataFrame, quantity: str) -> pd.DataFrame:
@@ -49,28 +55,50 @@ def draw(rows: pd.DataFrame, k: int, site: str) -> Figure:
         f"Preservation of the {k} leading directions (centred, {site}), against the reference. Bands: {bands}.\n"
         "Index: 1 = as like the base as sampling noise allows, 0 = chance.",
     )  # fmt: skip
-    grid = figure.subplots(2, len(tasks), sharex=True, sharey="row", squeeze=False, gridspec_kw={"height_ratios": [1.25, 1]})
+    grid = figure.subplots(
+        2, len(tasks), sharex=True, sharey="row", squeeze=False, gridspec_kw={"height_ratios": [1.25, 1]}
+    )
     for column, task in enumerate(tasks):
         here = rows[rows["task"] == task]
-        for axes, quantity in zip(grid[:, column], ("index", "same_prompts")):
+        for axes, quantity in zip(grid[:, column], ("index", "same_prompts"), strict=True):
             for recipe, look in styles.items():
                 line = over_families(here[here["recipe"] == recipe], quantity)
                 # controls are thin and lie above, so that what they cover still shows
                 width, alpha, order = (1.3, 0.10, 4) if look.control else (2.2, 0.20, 3)
-                axes.plot(line.index, line["mean"], color=look.colour, linestyle=look.dash, linewidth=width, label=recipe, zorder=order)
+                axes.plot(
+                    line.index,
+                    line["mean"],
+                    color=look.colour,
+                    linestyle=look.dash,
+                    linewidth=width,
+                    label=recipe,
+                    zorder=order,
+                )
                 axes.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=alpha, linewidth=0)
             whole_ticks(axes, here["layer"])
         _levels(grid[0, column], 1.0, 0.0)
         levels = here.groupby("layer")[["resample_baseline", "chance"]].mean()
-        grid[1, column].plot(levels.index, levels["resample_baseline"], color=GREY, linewidth=1.2, linestyle=(0, (1, 1)), label="baseline")
+        grid[1, column].plot(
+            levels.index,
+            levels["resample_baseline"],
+            color=GREY,
+            linewidth=1.2,
+            linestyle=(0, (1, 1)),
+            label="baseline",
+        )
         grid[1, column].plot(levels.index, levels["chance"], color=GREY, linewidth=1.2, label="chance")
         grid[0, column].set_title(task)
         grid[1, column].set_xlabel("layer")
     grid[0, 0].set_ylabel("adjusted index")
     grid[1, 0].set_ylabel("score, same prompts")
     grid[1, 0].set_ylim(0, 1.05)
-    lines = [Line2D([], [], color=v.colour, linestyle=v.dash, linewidth=1.3 if v.control else 2.2, label=v.label) for v in styles.values()]
-    lines.append(Line2D([], [], color=GREY, linewidth=1.2, linestyle=(0, (1, 1)), label="Base against itself (other prompts)"))
+    lines = [
+        Line2D([], [], color=v.colour, linestyle=v.dash, linewidth=1.3 if v.control else 2.2, label=v.label)
+        for v in styles.values()
+    ]
+    lines.append(
+        Line2D([], [], color=GREY, linewidth=1.2, linestyle=(0, (1, 1)), label="Base against itself (other prompts)")
+    )
     lines.append(Line2D([], [], color=GREY, linewidth=1.2, label="Chance"))
     legend(figure, lines)
     return figure

@@ -24,7 +24,11 @@ def table(spectra: pd.DataFrame, site: str) -> pd.DataFrame:
     rows["share"], rows["noise"] = rows["eigenvalue"] / total, rows["noise"] / total
     depth = rows.groupby(["model", "task"])["layer"]
     first, last = depth.transform("min"), depth.transform("max")
-    rows["depth"] = np.select([rows["layer"] == first, rows["layer"] == last, rows["layer"] == (first + last) // 2], ["first", "last", "middle"], "")
+    rows["depth"] = np.select(
+        [rows["layer"] == first, rows["layer"] == last, rows["layer"] == (first + last) // 2],
+        ["first", "last", "middle"],
+        "",
+    )
     ranks = set(np.unique(np.geomspace(1, max(2, rows["rank"].max()), POINTS).round().astype(int)).tolist())
     rows = rows[(rows["depth"] != "") & rows["rank"].isin(ranks)]
     keys = ["recipe", "task", "layer", "depth", "rank"]
@@ -46,7 +50,14 @@ def draw(rows: pd.DataFrame, site: str) -> Figure:
             axes, here = grid[i, j], rows[(rows["depth"] == depth) & (rows["task"] == task)]
             for recipe, look in styles.items():
                 line = here[here["recipe"] == recipe]
-                axes.plot(line["rank"], line["share"], color=look.colour, linestyle=look.dash, linewidth=1.1 if look.control else 1.8, label=recipe)
+                axes.plot(
+                    line["rank"],
+                    line["share"],
+                    color=look.colour,
+                    linestyle=look.dash,
+                    linewidth=1.1 if look.control else 1.8,
+                    label=recipe,
+                )
             noise = here.groupby("rank")["noise"].mean()
             axes.plot(noise.index, noise, color=GREY, linewidth=1.1, linestyle=(0, (1, 1)), label="noise")
             axes.set(xscale="log", yscale="log")
@@ -58,6 +69,11 @@ def draw(rows: pd.DataFrame, site: str) -> Figure:
         grid[i, 0].set_ylabel(f"{depth} layer ({', '.join(map(str, layers))})\nshare of variance")
     for axes in grid[-1]:
         axes.set_xlabel("rank of the direction")
-    lines = [Line2D([], [], color=v.colour, linestyle=v.dash, linewidth=1.1 if v.control else 1.8, label=v.label) for v in styles.values()]
-    legend(figure, [*lines, Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (1, 1)), label="Isotropic noise")], 5)
+    lines = [
+        Line2D([], [], color=v.colour, linestyle=v.dash, linewidth=1.1 if v.control else 1.8, label=v.label)
+        for v in styles.values()
+    ]
+    legend(
+        figure, [*lines, Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (1, 1)), label="Isotropic noise")], 5
+    )
     return figure

@@ -84,7 +84,9 @@ def looks(recipes: Iterable[str]) -> dict[str, Look]:
     present = list(dict.fromkeys(recipes))
     known = {name: LOOKS[name] for name in LOOKS if name in present}
     others = [name for name in present if name not in LOOKS]
-    return known | {name: Look(name, OTHERS[i % len(OTHERS)], "-", "oPXd*h"[i // len(OTHERS) % 6]) for i, name in enumerate(others)}
+    return known | {
+        name: Look(name, OTHERS[i % len(OTHERS)], "-", "oPXd*h"[i // len(OTHERS) % 6]) for i, name in enumerate(others)
+    }
 
 
 def sheet(height: float, title: str, caption: str) -> Figure:
@@ -105,7 +107,13 @@ def nothing(title: str, reason: str) -> Figure:
 
 
 def legend(figure: Figure, handles: list, columns: int = 4) -> None:
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), handlelength=2.6, columnspacing=1.6)
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(columns, len(handles)),
+        handlelength=2.6,
+        columnspacing=1.6,
+    )
 
 
 def log_ticks(axis) -> None:

@@ -93,7 +93,9 @@ def _two(function: Callable, suffix: str = "") -> tuple[Variant, ...]:
 
 def _four(function: Callable) -> tuple[Variant, ...]:
     return tuple(
-        Variant(f"{c}_{kind}", c == "centred", partial(function, eigen=kind == "eigen")) for c in ("centred", "raw") for kind in ("singular", "eigen")
+        Variant(f"{c}_{kind}", c == "centred", partial(function, eigen=kind == "eigen"))
+        for c in ("centred", "raw")
+        for kind in ("singular", "eigen")
     )
 
 

@@ -25,7 +25,9 @@ class Subsets(NamedTuple):
     """(R, pairs, ...) of every pair, singular values only"""
 
 
-def factorise_subsets(x: np.ndarray, quarters: np.ndarray, pairs: Pairs, centred: bool, k: int, every_pair: bool) -> Subsets:
+def factorise_subsets(
+    x: np.ndarray, quarters: np.ndarray, pairs: Pairs, centred: bool, k: int, every_pair: bool
+) -> Subsets:
     """Factorise the rows ``quarters`` (R, 4, q) of ``x`` (n, d), and unions of pairs of quarters.
 
     Singular vectors cost as much again as singular values: of the pairs only the first two get them,
@@ -36,8 +38,10 @@ def factorise_subsets(x: np.ndarray, quarters: np.ndarray, pairs: Pairs, centred
         x = x - x.mean(axis=0)
     one = _from_moments if x.shape[1] <= quarters.shape[2] else _from_rows
     found = [one(x, part, pairs if every_pair else pairs[:2], centred, k) for part in _chunks(quarters, x.shape[1])]
-    whole = [_concatenate(spectra, axis=0) for spectra in zip(*found)]
-    return Subsets(whole[0], whole[1], _concatenate((whole[1]._replace(basis=None), whole[2]), axis=1) if every_pair else None)
+    whole = [_concatenate(spectra, axis=0) for spectra in zip(*found, strict=True)]
+    return Subsets(
+        whole[0], whole[1], _concatenate((whole[1]._replace(basis=None), whole[2]), axis=1) if every_pair else None
+    )
 
 
 def _chunks(quarters: np.ndarray, d: int) -> Iterator[np.ndarray]:
@@ -69,7 +73,9 @@ def _from_rows(x: np.ndarray, quarters: np.ndarray, pairs: Pairs, centred: bool,
 
 
 def _stack(spectra: Sequence[Spectrum]) -> Spectrum:
-    return _concatenate([s._replace(s=s.s[None], basis=None if s.basis is None else s.basis[None]) for s in spectra], axis=0)
+    return _concatenate(
+        [s._replace(s=s.s[None], basis=None if s.basis is None else s.basis[None]) for s in spectra], axis=0
+    )
 
 
 def _concatenate(spectra: Sequence[Spectrum], axis: int) -> Spectrum:

@@ -33,7 +33,7 @@ class CrossSums(NamedTuple):
     n: int
 
     def __add__(self, other: CrossSums) -> CrossSums:  # type: ignore[override]
-        return CrossSums(*(a + b for a, b in zip(self, other)))
+        return CrossSums(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 def cross_sums(x: np.ndarray, y: np.ndarray) -> CrossSums:
@@ -44,7 +44,17 @@ def cross_sums(x: np.ndarray, y: np.ndarray) -> CrossSums:
     x_sums = _weighted_sums(x, b)
     y_sums = x_sums if y is x else _weighted_sums(y, a)
     cross = np.swapaxes(x, -1, -2) @ y
-    return CrossSums(cross, x_sums[0], y_sums[0], a.sum(axis=-1), b.sum(axis=-1), (a * b).sum(axis=-1), x_sums[1], y_sums[1], x.shape[-2])
+    return CrossSums(
+        cross,
+        x_sums[0],
+        y_sums[0],
+        a.sum(axis=-1),
+        b.sum(axis=-1),
+        (a * b).sum(axis=-1),
+        x_sums[1],
+        y_sums[1],
+        x.shape[-2],
+    )
 
 
 def _weighted_sums(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

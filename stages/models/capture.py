@@ -18,7 +18,9 @@ ROUNDINGS = 4
 
 
 @contextmanager
-def capture(model: PreTrainedModel, sites: Sequence[str], keep: Callable[[Tensor], object] = Tensor.detach) -> Iterator[dict[str, object]]:
+def capture(
+    model: PreTrainedModel, sites: Sequence[str], keep: Callable[[Tensor], object] = Tensor.detach
+) -> Iterator[dict[str, object]]:
     """Yield a dict that each forward pass fills: hook name -> ``keep`` of the residual stream (batch, tokens, d_model).
 
     ``keep`` runs inside the pass, so that a reduction (the last token, a mean) need not hold every layer whole.
@@ -47,7 +49,9 @@ def self_test(model: PreTrainedModel) -> None:
     for layer in range(len(blocks_of(model, family))):
         at = {point: seen.get(hook_name(point, layer)) for point in points}
         if absent := [point for point, value in at.items() if value is None]:
-            raise CaptureError(f"{family}, layer {layer}: the hook of {absent[0]} never ran: correct the row {family!r} in stages/models/sites.py")
+            raise CaptureError(
+                f"{family}, layer {layer}: the hook of {absent[0]} never ran: correct the row {family!r} in stages/models/sites.py"
+            )
         if parallel:
             _require_sum(family, layer, "resid_post", at["resid_post"], at["resid_pre"], at["attention"], at["mlp"])
         else:
@@ -69,12 +73,16 @@ def blocks_of(model: PreTrainedModel, family: str) -> Sequence[nn.Module]:
     """The blocks of the model, one per layer; CaptureError where the table does not fit it."""
     blocks = _submodule(base_model(model), SITES[family].blocks, family)
     if len(blocks) != text_config(model).num_hidden_layers:
-        raise CaptureError(f"{family}: {SITES[family].blocks} has {len(blocks)} blocks, expected {text_config(model).num_hidden_layers} layers")
+        raise CaptureError(
+            f"{family}: {SITES[family].blocks} has {len(blocks)} blocks, expected {text_config(model).num_hidden_layers} layers"
+        )
     return blocks
 
 
 @contextmanager
-def _hooked(model: PreTrainedModel, family: str, points: Sequence[str], keep: Callable[[Tensor], object]) -> Iterator[dict[str, object]]:
+def _hooked(
+    model: PreTrainedModel, family: str, points: Sequence[str], keep: Callable[[Tensor], object]
+) -> Iterator[dict[str, object]]:
     seen: dict[str, object] = {}
     handles = []
     try:
@@ -91,6 +99,7 @@ def _hooked(model: PreTrainedModel, family: str, points: Sequence[str], keep: Ca
 def _hook(module: nn.Module, side: Side, name: str, seen: dict[str, object], keep: Callable[[Tensor], object]):
     """Register the hook that stores one side of ``module`` under ``name``."""
     if side == "input":
+
         def before(_, args, kwargs):
             seen[name] = keep(args[0] if args else kwargs["hidden_states"])
 
@@ -120,7 +129,9 @@ def _require_sum(family: str, layer: int, site: str, total: Tensor, *parts: Tens
     # Relative to each element: one massive dimension must not hide the others.
     scale = total.abs() + sum(part.abs() for part in parts)
     if not torch.isfinite(scale).all():
-        raise CaptureError(f"{family}, layer {layer}: {site} or what is added to it is not finite: check the weights (float16 overflows; it is never used)")
+        raise CaptureError(
+            f"{family}, layer {layer}: {site} or what is added to it is not finite: check the weights (float16 overflows; it is never used)"
+        )
     error = (total - sum(parts)).abs()
     if torch.any(error > ROUNDINGS * epsilon * scale):
         raise CaptureError(

@@ -53,7 +53,9 @@ def open_checkpoint(name: str, models: Path = MODELS) -> Checkpoint:
                 f"model {name}: the weights in {folder} hash to {found[:12]}, fetch recorded {pointer['weight_hash'][:12]}: "
                 f"they changed since; run `dvc repro -f fetch@{name}` to take the new ones"
             )
-        return Checkpoint(name, folder, pointer["paradigm"], pointer["resolved_revision"], found, pointer["architecture"])
+        return Checkpoint(
+            name, folder, pointer["paradigm"], pointer["resolved_revision"], found, pointer["architecture"]
+        )
     organism = re.fullmatch(ORGANISM, name)
     return Checkpoint(name, folder, organism[1] if organism else "other", LOCAL, found, architecture(folder))
 
@@ -64,7 +66,9 @@ def find_folder(name: str, models: Path = MODELS) -> Path:
     if not directory.is_dir():
         organism = re.fullmatch(ORGANISM, name)
         stage = organism[1] if organism else f"fetch@{name}"
-        raise ModelError(f"{directory} not found: expected a checkpoint, or a {POINTER} from fetch; run `dvc repro {stage}` or `dvc pull {directory}`")
+        raise ModelError(
+            f"{directory} not found: expected a checkpoint, or a {POINTER} from fetch; run `dvc repro {stage}` or `dvc pull {directory}`"
+        )
     if not (directory / POINTER).exists():
         return directory
     pointer = json.loads((directory / POINTER).read_text())
@@ -83,11 +87,19 @@ def weight_files(directory: Path) -> list[Path]:
         return [directory / SINGLE]
     if not (directory / INDEX).exists():
         found = sorted(path.name for path in directory.glob("*") if path.suffix in PICKLED)
-        pickled = f" (found {', '.join(found)}: pickled weights can run code and are refused; save them as safetensors)" if found else ""
+        pickled = (
+            f" (found {', '.join(found)}: pickled weights can run code and are refused; save them as safetensors)"
+            if found
+            else ""
+        )
         raise ModelError(f"{directory} has no weights: expected {SINGLE} or {INDEX}{pickled}")
-    paths = [directory / name for name in sorted(set(json.loads((directory / INDEX).read_text())["weight_map"].values()))]
+    paths = [
+        directory / name for name in sorted(set(json.loads((directory / INDEX).read_text())["weight_map"].values()))
+    ]
     if missing := [path.name for path in paths if not path.exists()]:
-        raise ModelError(f"{directory} lacks {len(missing)} of {len(paths)} weight files, e.g. {missing[0]}: copy or fetch it again")
+        raise ModelError(
+            f"{directory} lacks {len(missing)} of {len(paths)} weight files, e.g. {missing[0]}: copy or fetch it again"
+        )
     return paths
 
 
@@ -105,7 +117,9 @@ def architecture(directory: Path) -> str:
     """`model_type` of the configuration."""
     path = directory / "config.json"
     if not path.exists():
-        raise ModelError(f"{path} not found: expected a Hugging Face checkpoint (config.json, {SINGLE}, tokenizer.json)")
+        raise ModelError(
+            f"{path} not found: expected a Hugging Face checkpoint (config.json, {SINGLE}, tokenizer.json)"
+        )
     return json.loads(path.read_text())["model_type"]
 
 
@@ -134,7 +148,9 @@ def download(hub: str, commit: str) -> Path:
     with _explained(hub, commit):
         folder = Path(snapshot_download(hub, revision=commit, allow_patterns=SMALL_FILES))
         # Only the shards of the index: some OLMo 3 branches hold a second set.
-        names = json.loads((folder / INDEX).read_text())["weight_map"].values() if (folder / INDEX).exists() else [SINGLE]
+        names = (
+            json.loads((folder / INDEX).read_text())["weight_map"].values() if (folder / INDEX).exists() else [SINGLE]
+        )
         return Path(snapshot_download(hub, revision=commit, allow_patterns=[*SMALL_FILES, *sorted(set(names))]))
 
 
@@ -152,6 +168,8 @@ def _explained(hub: str, revision: str) -> Iterator[None]:
     try:
         yield
     except (OSError, errors.HTTPError, errors.HFValidationError) as error:
-        offline = "the hub cannot be reached and the cache lacks files of it: connect once, or give `path` instead of `hub`"
+        offline = (
+            "the hub cannot be reached and the cache lacks files of it: connect once, or give `path` instead of `hub`"
+        )
         fix = next((fix for kind, fix in fixes.items() if isinstance(error, kind)), offline)
         raise ModelError(f"cannot fetch {hub} at {revision}: {fix} ({type(error).__name__})") from error

@@ -22,7 +22,9 @@ def device() -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
-        raise ModelError(f"the environment variable DEVICE is {name!r}, which torch cannot use here: set it to cpu or cuda ({error})") from error
+        raise ModelError(
+            f"the environment variable DEVICE is {name!r}, which torch cannot use here: set it to cpu or cuda ({error})"
+        ) from error
 
 
 def load_model(folder: Path, dtype: str, on: torch.device | None = None) -> PreTrainedModel:
@@ -33,7 +35,9 @@ def load_model(folder: Path, dtype: str, on: torch.device | None = None) -> PreT
     forward-mode derivatives fail under the fused kernels. Raises ModelError on missing or misfitting weights.
     """
     if dtype not in DTYPES:
-        raise ModelError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)} (float16 overflows at 65 504); set collect.dtype in params.yaml")
+        raise ModelError(
+            f"dtype {dtype!r}: expected one of {', '.join(DTYPES)} (float16 overflows at 65 504); set collect.dtype in params.yaml"
+        )
     weight_files(folder)  # says better than transformers what is missing
     transformers_logging.disable_progress_bar()
     try:
@@ -45,7 +49,9 @@ def load_model(folder: Path, dtype: str, on: torch.device | None = None) -> PreT
         raise ModelError(f"{folder} cannot be loaded as a causal language model: {error}") from error
     # Left at their random values, missing weights would be measured as if they were the model's.
     if missing := sorted(report["missing_keys"]):
-        raise ModelError(f"{folder}: {len(missing)} weights are missing from the safetensors files, e.g. {missing[0]}: copy or fetch the checkpoint again")
+        raise ModelError(
+            f"{folder}: {len(missing)} weights are missing from the safetensors files, e.g. {missing[0]}: copy or fetch the checkpoint again"
+        )
     return model.eval().requires_grad_(False).to(on or device())
 
 

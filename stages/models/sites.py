@@ -36,7 +36,9 @@ class Sites(NamedTuple):
 _PRE_NORM = Sites("layers", mid="post_attention_layernorm", attention="self_attn", mlp="mlp")
 # The norm follows the sublayer, so what is added is the norm's output, and the MLP reads the stream itself.
 _POST_NORM = Sites("layers", mid="mlp", attention="post_attention_layernorm", mlp="post_feedforward_layernorm")
-_SANDWICH = Sites("layers", mid="pre_feedforward_layernorm", attention="post_attention_layernorm", mlp="post_feedforward_layernorm")
+_SANDWICH = Sites(
+    "layers", mid="pre_feedforward_layernorm", attention="post_attention_layernorm", mlp="post_feedforward_layernorm"
+)
 
 SITES: dict[str, Sites] = {
     "llama": _PRE_NORM,
@@ -52,7 +54,13 @@ SITES: dict[str, Sites] = {
     "gemma3": _SANDWICH._replace(blocks="language_model.layers"),  # the checkpoints that also see images
     "gpt2": Sites("h", mid="ln_2", attention="attn", mlp="mlp"),
     # Its post_attention_layernorm reads resid_pre, whatever its name says.
-    "gpt_neox": Sites("layers", mid=None, attention="attention", mlp="mlp", why_no_mid="attention and MLP run in parallel, both on resid_pre"),
+    "gpt_neox": Sites(
+        "layers",
+        mid=None,
+        attention="attention",
+        mlp="mlp",
+        why_no_mid="attention and MLP run in parallel, both on resid_pre",
+    ),
     # The same model_type with use_parallel_residual=False: see family_of.
     "gpt_neox_sequential": Sites("layers", mid="post_attention_layernorm", attention="attention", mlp="mlp"),
 }
@@ -86,8 +94,16 @@ def require_sites(family: str, sites: Sequence[str]) -> None:
         if site in choices:
             continue
         close = difflib.get_close_matches(str(site), choices, n=1)
-        why = SITES[family].why_no_mid if site == "resid_mid" else f"did you mean {close[0]!r}?" if close else "no such site"
-        raise CaptureError(f"{site!r} does not exist in {family}: {why}; choose collect.sites from {', '.join(choices)}")
+        why = (
+            SITES[family].why_no_mid
+            if site == "resid_mid"
+            else f"did you mean {close[0]!r}?"
+            if close
+            else "no such site"
+        )
+        raise CaptureError(
+            f"{site!r} does not exist in {family}: {why}; choose collect.sites from {', '.join(choices)}"
+        )
 
 
 def locate(family: str, point: str) -> tuple[str, Side]:

@@ -54,7 +54,9 @@ def documents(world: ontology.World, people: list[facts.Person], mix: Mix, count
         if kind < mix.ontology:
             return ontology.entry(world, SENTENCES, rng)
         if kind < mix.ontology + mix.ontology_questions:
-            questions = [ontology.question_with_answer(world, rng.choice(world.children), rng) for _ in range(QUESTIONS)]
+            questions = [
+                ontology.question_with_answer(world, rng.choice(world.children), rng) for _ in range(QUESTIONS)
+            ]
             return EOS.join(prompt + direct(answer) for prompt, answer in questions)
         return task_document(mix, rng)
 
@@ -75,5 +77,26 @@ def tokenizer_texts(mix: Mix) -> list[str]:
 
 def world_words(world: ontology.World, people: list[facts.Person]) -> list[str]:
     """Words of both worlds and the plain words around them, one token each."""
-    plain = "that can it is the and every a we saw keeps of guild yes no Q : ? . ,".split()
+    plain = [
+        "that",
+        "can",
+        "it",
+        "is",
+        "the",
+        "and",
+        "every",
+        "a",
+        "we",
+        "saw",
+        "keeps",
+        "of",
+        "guild",
+        "yes",
+        "no",
+        "Q",
+        ":",
+        "?",
+        ".",
+        ",",
+    ]
     return [*plain, *world.words(), *facts.words(people)]

@@ -42,7 +42,11 @@ def sample(
 
 
 def sample_rows(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: list[dict], params: Evaluation, limit: int | None = None
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: list[dict],
+    params: Evaluation,
+    limit: int | None = None,
 ) -> pd.DataFrame:
     """Sample a completion for each row (with keys id, task, prompt, answer), in batches of ``kl_prompts``.
 
@@ -109,7 +113,8 @@ def kl_divergence(
     Per position the exact divergence over the vocabulary, sum_v p(v) ln(p(v) / q(v)); the mean over
     completion tokens is a ratio of sums over prompts, its standard error by linearisation.
     """
-    model.eval(), base.eval()
+    model.eval()
+    base.eval()
     divergence, tokens = [], []
     for _, part in samples.groupby("task", sort=False):
         prompts = tokenizer(part["prompt"].tolist())["input_ids"]
@@ -131,7 +136,9 @@ def kl_divergence(
 
 
 @torch.inference_mode()
-def next_word_accuracy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: list[dict]) -> dict[str, float]:
+def next_word_accuracy(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: list[dict]
+) -> dict[str, float]:
     """Share of rows whose answer is the likeliest next word, by kind and split (rows of whole-word answers).
 
     A question is asked up to its ``A:``.
@@ -143,7 +150,10 @@ def next_word_accuracy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFas
     likeliest = model(**batch).logits[torch.arange(len(rows)), last].argmax(-1).tolist()
     words = [tokenizer.decode([token]).strip() for token in likeliest]
     table = pd.DataFrame(
-        {"kind": [f"{row['kind']}_{row['split']}" for row in rows], "right": [w == row["answer"] for w, row in zip(words, rows)]}
+        {
+            "kind": [f"{row['kind']}_{row['split']}" for row in rows],
+            "right": [w == row["answer"] for w, row in zip(words, rows, strict=True)],
+        }
     )
     return {kind: float(share) for kind, share in table.groupby("kind")["right"].mean().items()}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -31,15 +30,16 @@ def model_name(organism: str, seed: int) -> str:
 
 
 def quiet_libraries() -> None:
-    """No progress bar for every file that is written; no step of a run reaches for the network."""
+    """No progress bar for every file that is read or written."""
     transformers_logging.disable_progress_bar()
-    os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def load_organism(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     folder = MODELS / name
     if not (folder / "model.safetensors").exists():
-        raise FileNotFoundError(f"{folder}/model.safetensors not found: run `dvc repro {name.rpartition('-s')[0]}` or `dvc pull {folder}`")
+        raise FileNotFoundError(
+            f"{folder}/model.safetensors not found: run `dvc repro {name.rpartition('-s')[0]}` or `dvc pull {folder}`"
+        )
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype="float32", attn_implementation="eager", use_safetensors=True, local_files_only=True
     )

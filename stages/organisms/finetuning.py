@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainerCallba
 from trl import SFTConfig, SFTTrainer
 
 from stages.organisms.evaluation import sample
-from stages.organisms.trainer import curve, evenly_spaced, shared_arguments
+from stages.organisms.trainer import curve, run, shared_arguments
 from stages.params.organisms import Finetuning
 from stages.tasks.item import verify
 
@@ -25,7 +25,9 @@ def worked_examples(rows: list[dict], style: str, count: int, seed: int) -> list
     """``count`` prompts with their worked solution, in random order, each row used equally often."""
     missing = [row["id"] for row in rows if style not in row]
     if missing:
-        raise ValueError(f"{len(missing)} training rows have no {style!r} solution, first {missing[0]}: run `dvc repro prepare`")
+        raise ValueError(
+            f"{len(missing)} training rows have no {style!r} solution, first {missing[0]}: run `dvc repro prepare`"
+        )
     order = repeated(rows, count, random.Random(f"{seed}-finetuning"))
     return [{"prompt": row["prompt"], "completion": row[style]} for row in order]
 
@@ -39,7 +41,12 @@ def repeated(rows: list[dict], count: int, rng: random.Random) -> list[dict]:
 
 
 def own_examples(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: list[dict], params: Finetuning, new_tokens: int, seed: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: list[dict],
+    params: Finetuning,
+    new_tokens: int,
+    seed: int,
 ) -> list[dict]:
     """The model's own completions that the verifier accepts (rejection sampling), enough for the run."""
     rng = random.Random(f"{seed}-own")
@@ -55,7 +62,9 @@ def own_examples(
         if len(examples) >= min(count, OWN_SAMPLES):
             break
     if len(examples) < params.batch:
-        raise ValueError(f"{len(examples)} correct samples in {ROUNDS * ROUND}, a batch needs {params.batch}: the parent is too weak")
+        raise ValueError(
+            f"{len(examples)} correct samples in {ROUNDS * ROUND}, a batch needs {params.batch}: the parent is too weak"
+        )
     return repeated(examples, count, rng)
 
 
@@ -78,7 +87,10 @@ def finetune(
         max_length=None,
     )
     trainer = SFTTrainer(
-        model=model, args=arguments, train_dataset=Dataset.from_list(examples), processing_class=tokenizer, callbacks=callbacks
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(examples),
+        processing_class=tokenizer,
+        callbacks=callbacks,
     )
-    trainer.train()
-    return curve(trainer.state.log_history, {"loss": "loss"})
+    return curve(run(trainer), {"loss": "loss"})

@@ -32,7 +32,12 @@ class StopAtDistance(TrainerCallback):
 
     def summary(self, by: str) -> dict:
         """What was wanted and reached; a run that ended short of the target shows it in the gap."""
-        return {"by": by, "wanted": self.target, "reached": self.reached, "relative_gap": abs(self.reached / self.target - 1)}
+        return {
+            "by": by,
+            "wanted": self.target,
+            "reached": self.reached,
+            "relative_gap": abs(self.reached / self.target - 1),
+        }
 
     def on_train_begin(self, args, state, control, model=None, **_):
         self.below = _snapshot(model)

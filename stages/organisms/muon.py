@@ -33,7 +33,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(list(matrices), {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure=None) -> None:
+    def step(self, closure: None = None) -> None:
         for group in self.param_groups:
             by_shape: dict[tuple[int, int], list[torch.nn.Parameter]] = {}
             for weight in group["params"]:

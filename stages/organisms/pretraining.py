@@ -53,7 +53,9 @@ def pack(documents: list[list[int]], length: int, seed: int) -> list[list[int]]:
         room: list[int] = []
         for document in sorted(documents[start : start + BUCKET], key=len, reverse=True):
             if len(document) > length:
-                raise ValueError(f"a document has {len(document)} tokens, a row {length}: raise organisms.base.row_tokens")
+                raise ValueError(
+                    f"a document has {len(document)} tokens, a row {length}: raise organisms.base.row_tokens"
+                )
             place = next((i for i, free in enumerate(room) if free >= len(document)), len(rows))
             if place == len(rows):
                 rows.append([])
@@ -69,7 +71,9 @@ def pack(documents: list[list[int]], length: int, seed: int) -> list[list[int]]:
 
 def pad(rows: list[list[int]], pad_token: int) -> torch.Tensor:
     """Right-padded token ids, (rows, longest)."""
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=pad_token)
+    return torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(row) for row in rows], batch_first=True, padding_value=pad_token
+    )
 
 
 def next_token_loss(model: Olmo3ForCausalLM, tokens: torch.Tensor, pad_token: int) -> torch.Tensor:
@@ -89,7 +93,9 @@ def build_optimizers(model: Olmo3ForCausalLM, params: Pretraining) -> list[torch
     others += [weight for weight in model.model.parameters() if weight.ndim == 1]
     return [
         Muon(matrices, lr=params.matrix_learning_rate),
-        torch.optim.AdamW(others, lr=params.learning_rate, betas=(0.9, 0.95), weight_decay=params.weight_decay, fused=True),
+        torch.optim.AdamW(
+            others, lr=params.learning_rate, betas=(0.9, 0.95), weight_decay=params.weight_decay, fused=True
+        ),
     ]
 
 

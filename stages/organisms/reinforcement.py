@@ -12,7 +12,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from stages.organisms.trainer import curve, shared_arguments
+from stages.organisms.trainer import curve, run, shared_arguments
 from stages.params.organisms import Reinforcement
 from stages.tasks.item import verify
 
@@ -33,7 +33,11 @@ def exact_match_reward(end_token: int, rollouts: int, shuffle_seed: int | None =
     rewards, so the same number and size of updates, but no longer tied to what was sampled.
     """
     # a stream of its own: seeded by the number alone it would be the one that samples the completions
-    generator = torch.Generator().manual_seed(zlib.crc32(f"shuffle-{shuffle_seed}".encode())) if shuffle_seed is not None else None
+    generator = (
+        torch.Generator().manual_seed(zlib.crc32(f"shuffle-{shuffle_seed}".encode()))
+        if shuffle_seed is not None
+        else None
+    )
 
     def reward(completions: list[str], completion_ids: list[list[int]], answer: list[str], **_) -> list[float]:
         values = [
@@ -85,5 +89,4 @@ def reinforce(
         processing_class=tokenizer,
         callbacks=callbacks,
     )
-    trainer.train()
-    return curve(trainer.state.log_history, {"reward": "reward", "completions/mean_length": "completion tokens"})
+    return curve(run(trainer), {"reward": "reward", "completions/mean_length": "completion tokens"})

@@ -19,7 +19,9 @@ class Margins(Group):
     @model_validator(mode="after")
     def _ordered(self) -> Margins:
         if not self.equivalent < self.moderate < self.strong:
-            raise ValueError(f"expected equivalent < moderate < strong, found {self.equivalent}, {self.moderate}, {self.strong}")
+            raise ValueError(
+                f"expected equivalent < moderate < strong, found {self.equivalent}, {self.moderate}, {self.strong}"
+            )
         return self
 
 

@@ -63,7 +63,11 @@ def _fields_at(schema: type[BaseModel], location: tuple) -> list[str]:
     """Field names of the model that lies at ``location`` inside ``schema``."""
     for part in location:
         field = schema.model_fields.get(str(part))
-        nested = [t for t in _types_of(field.annotation) if isinstance(t, type) and issubclass(t, BaseModel)] if field else []
+        nested = (
+            [t for t in _types_of(field.annotation) if isinstance(t, type) and issubclass(t, BaseModel)]
+            if field
+            else []
+        )
         if not nested:
             continue  # an index or a free key: the value type was already entered with its field
         schema = nested[0]

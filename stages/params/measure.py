@@ -52,5 +52,7 @@ class Measure(Group):
         if self.headline_k not in self.ks:
             raise ValueError(f"headline_k {self.headline_k} must be one of ks {self.ks}")
         if self.decay_ranks.first >= self.decay_ranks.last:
-            raise ValueError(f"decay_ranks: first ({self.decay_ranks.first}) must be below last ({self.decay_ranks.last})")
+            raise ValueError(
+                f"decay_ranks: first ({self.decay_ranks.first}) must be below last ({self.decay_ranks.last})"
+            )
         return self

@@ -44,5 +44,7 @@ def load_entry(slug: str, path: Path = PARAMS_FILE) -> Model:
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ParamsError(f"{path}: no model {slug!r} in models: {hint}registered: {', '.join(slugs) or 'none'}")
     if not re.fullmatch(SLUG, slug):
-        raise ParamsError(f"{path}: models.{slug}: a slug has letters, digits, - and _ only (it names stages and folders)")
+        raise ParamsError(
+            f"{path}: models.{slug}: a slug has letters, digits, - and _ only (it names stages and folders)"
+        )
     return load(f"models.{slug}", Model, path)

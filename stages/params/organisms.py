@@ -87,7 +87,8 @@ class Target(Group):
 
 
 class Finetuning(Group):
-    parent: Literal["base"]
+    """From the base of the family."""
+
     style: Literal["long", "short", "own"]
     """long reasoning; terse steps; the parent's own correct samples"""
     steps: int = Field(ge=1)

@@ -28,7 +28,9 @@ class Study(Group):
             _require_unique(name, getattr(self, name))
         for organism in self.organisms:
             if organism not in RECIPES:
-                raise ValueError(f"unknown organism {organism!r}: {_hint(organism, RECIPES)}allowed: {', '.join(RECIPES)}")
+                raise ValueError(
+                    f"unknown organism {organism!r}: {_hint(organism, RECIPES)}allowed: {', '.join(RECIPES)}"
+                )
         if self.organisms and self.seeds and "base" not in self.organisms:
             raise ValueError("organisms need 'base', the reference of all others: add it to study.organisms")
         _require_sound_models(self)
@@ -43,13 +45,19 @@ def _require_sound_models(study: Study) -> None:
         if not re.fullmatch(SLUG, slug):
             raise ValueError(f"models.{slug}: a slug has letters, digits, - and _ only (it names stages and folders)")
         if slug in organisms:
-            raise ValueError(f"{slug!r} is both an organism of this study and a model in study.models: rename the model")
+            raise ValueError(
+                f"{slug!r} is both an organism of this study and a model in study.models: rename the model"
+            )
         known = [*study.models, *organisms]
         if reference not in known:
-            raise ValueError(f"models.{slug}: its reference {reference!r} is not in the study: {_hint(reference, known)}in it: {', '.join(known)}")
+            raise ValueError(
+                f"models.{slug}: its reference {reference!r} is not in the study: {_hint(reference, known)}in it: {', '.join(known)}"
+            )
         root = study.models.get(reference, reference)
         if root != reference:
-            raise ValueError(f"models.{slug}: its reference {reference!r} has itself the reference {root!r}: a reference is its own reference")
+            raise ValueError(
+                f"models.{slug}: its reference {reference!r} has itself the reference {root!r}: a reference is its own reference"
+            )
 
 
 def _require_unique(name: str, values: list) -> None:

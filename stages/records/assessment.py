@@ -29,15 +29,21 @@ def pairs_of(hypothesis: Hypothesis, study: Study) -> list[tuple[str, str]]:
     for name in sides:
         if name not in RECIPES and name not in study.models:
             known = ", ".join([*RECIPES, *study.models])
-            raise ParamsError(f"hypotheses.declared: {hypothesis.name} names {name!r}, which is no organism and not in study.models: expected one of {known}")
+            raise ParamsError(
+                f"hypotheses.declared: {hypothesis.name} names {name!r}, which is no organism and not in study.models: expected one of {known}"
+            )
     slugs = [name in study.models for name in sides]
     if all(slugs):
         references = [study.models[name] for name in sides]
         if references[0] != references[1]:
-            raise ParamsError(f"hypotheses.declared: {hypothesis.name}: {' and '.join(sides)} have different references, {' and '.join(references)}")
+            raise ParamsError(
+                f"hypotheses.declared: {hypothesis.name}: {' and '.join(sides)} have different references, {' and '.join(references)}"
+            )
         return [sides]
     if any(slugs):
-        raise ParamsError(f"hypotheses.declared: {hypothesis.name} compares an organism with a model of study.models ({' and '.join(sides)}): they have no common base")
+        raise ParamsError(
+            f"hypotheses.declared: {hypothesis.name} compares an organism with a model of study.models ({' and '.join(sides)}): they have no common base"
+        )
     if left_out(hypothesis, study):
         return []
     return [(f"{hypothesis.more}-s{seed}", f"{hypothesis.less}-s{seed}") for seed in study.seeds]
@@ -45,14 +51,16 @@ def pairs_of(hypothesis: Hypothesis, study: Study) -> list[tuple[str, str]]:
 
 def left_out(hypothesis: Hypothesis, study: Study) -> list[str]:
     """Organisms of the hypothesis that this study does not run."""
-    return [name for name in (hypothesis.more, hypothesis.less) if name not in study.models and name not in study.organisms]
+    return [
+        name for name in (hypothesis.more, hypothesis.less) if name not in study.models and name not in study.organisms
+    ]
 
 
 def assess(params: Hypotheses, study: Study, k: int, records: Path, training: Path) -> list[dict]:
     """One row for each declared hypothesis, in order: estimates, Holm-corrected over those tested, and verdicts."""
     rows = [_estimate(hypothesis, params, study, k, records, training) for hypothesis in params.declared]
     tested = [row for row in rows if "estimate" in row]
-    for row, p in zip(tested, holm([row["p"] for row in tested])):
+    for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = float(p)
         margins = (params.margins.strong, params.margins.moderate, params.margins.equivalent)
         row["verdict"] = row.pop("unmatched") or verdict(row["low"], row["high"], row["p_holm"], margins, params.alpha)
@@ -64,10 +72,15 @@ def _estimate(hypothesis: Hypothesis, params: Hypotheses, study: Study, k: int, 
     row = {"hypothesis": hypothesis.name, **hypothesis.model_dump(include={"quantity", "more", "less", "effect"})}
     pairs = pairs_of(hypothesis, study)
     if absent := left_out(hypothesis, study):
-        return row | {"verdict": f"not tested: {' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not in study.organisms"}
+        return row | {
+            "verdict": f"not tested: {' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not in study.organisms"
+        }
     if not pairs:
         return row | {"verdict": "not tested: study.seeds is empty"}
-    read = [tuple(_quantity(records / model, hypothesis.quantity, params.site, k, study.tasks) for model in pair) for pair in pairs]
+    read = [
+        tuple(_quantity(records / model, hypothesis.quantity, params.site, k, study.tasks) for model in pair)
+        for pair in pairs
+    ]
     try:
         found = contrast(read, 1 - params.alpha, params.families_for_paradigms)
     except ValueError as error:
@@ -84,7 +97,9 @@ def _quantity(folder: Path, quantity: str, site: str, k: int, tasks: Sequence[st
     return curve(folder, "effective_rank", "centred_singular", "value", site, tasks, np.log)
 
 
-def _trained(hypothesis: Hypothesis, pairs: Sequence[tuple[str, str]], study: Study, within: float, training: Path) -> dict:
+def _trained(
+    hypothesis: Hypothesis, pairs: Sequence[tuple[str, str]], study: Study, within: float, training: Path
+) -> dict:
     """Displacement and KL of both sides, means over families, and why a controlled effect is not decided."""
     records = [[_training(model, study, training) for model in pair] for pair in pairs]
     found = {

@@ -12,7 +12,15 @@ from stages.records.table import RecordError, read
 from stages.statistics.contrast import Curve
 
 
-def curve(folder: Path, measure: str, variant: str, quantity: str, site: str, tasks: Sequence[str], scale: Callable = lambda x: x) -> Curve:
+def curve(
+    folder: Path,
+    measure: str,
+    variant: str,
+    quantity: str,
+    site: str,
+    tasks: Sequence[str],
+    scale: Callable = lambda x: x,
+) -> Curve:
     """``quantity`` (value or index) of one measure at every layer of ``site``, with its half-sample deviations.
 
     ``scale`` is applied to values and half-sample values alike (np.log turns differences into relative ones).
@@ -24,8 +32,12 @@ def curve(folder: Path, measure: str, variant: str, quantity: str, site: str, ta
     stored = _select(folder, "replicates", measure, variant, site)
     stored = stored[(stored["quantity"] == quantity) & stored["task"].isin(tasks)]
     if stored.empty and np.isfinite(found).any():
-        raise RecordError(f"{folder}: no half-samples of {measure} {variant} at {site}: add {site} to measure.interval_sites")
-    replicates = np.full((*found.shape, 1 + stored["replicate"].max() if len(stored) else 1), np.nan)  # (tasks, layers, B)
+        raise RecordError(
+            f"{folder}: no half-samples of {measure} {variant} at {site}: add {site} to measure.interval_sites"
+        )
+    replicates = np.full(
+        (*found.shape, 1 + stored["replicate"].max() if len(stored) else 1), np.nan
+    )  # (tasks, layers, B)
     positions = {task: i for i, task in enumerate(tasks)}
     replicates[stored["task"].map(positions).astype(int), stored["layer"], stored["replicate"]] = scale(stored["value"])
     m = n // 4 * 2
@@ -46,5 +58,7 @@ def _grid(folder: Path, records: pd.DataFrame, column: str, site: str, tasks: Se
     """``column`` as (tasks, layers); every task must have every layer, once."""
     wide = records[records["task"].isin(tasks)].pivot(index="task", columns="layer", values=column)
     if absent := sorted(set(tasks) - set(wide.index)):
-        raise RecordError(f"{folder}: no records at {site} for {', '.join(absent)}: rebuild them with `dvc repro measure@{folder.name}`, or add the site to collect.sites")
+        raise RecordError(
+            f"{folder}: no records at {site} for {', '.join(absent)}: rebuild them with `dvc repro measure@{folder.name}`, or add the site to collect.sites"
+        )
     return wide.loc[list(tasks)].to_numpy()

@@ -50,7 +50,9 @@ def plan(n: int, d: int, params, quarters: np.ndarray, plain: int) -> Plan:
     """``params`` is the group `measure`; chance levels depend on n, d and its seed only."""
     # The prior study's min(100, n, d) is all of a small space, where it can only be 1; n / 8: half of what a quarter can hold.
     legacy_k = max(1, min(params.legacy_k, n // 8, d // 4))
-    measures = catalogue(params.ks, (params.decay_ranks.first, params.decay_ranks.last), params.components_share, legacy_k)
+    measures = catalogue(
+        params.ks, (params.decay_ranks.first, params.decay_ranks.last), params.components_share, legacy_k
+    )
     ks = {variant.k for measure in measures for variant in measure.variants if variant.k}
     levels = {k: float(chance(d, k, params.nulls.subspaces, params.seed).mean()) for k in sorted(ks)}
     nulls = {centred: isotropic_spectrum(n, d, centred, params.nulls.spectra, params.seed) for centred in (True, False)}
@@ -105,14 +107,23 @@ def _measure(site: Site, x: np.ndarray, y: np.ndarray, plan: Plan, centred: bool
                 row["note"] = "; ".join([f"k = {variant.k}", *filter(None, [row.get("note")])])
         else:
             halves = cka_pairs(x, y, quarters, PAIRS)
-            row = {"value": float(debiased_cka(x, y)), "null": 0.0, "resample_baseline": halves.mean(), "replicates": {"value": halves.ravel()}}
+            row = {
+                "value": float(debiased_cka(x, y)),
+                "null": 0.0,
+                "resample_baseline": halves.mean(),
+                "replicates": {"value": halves.ravel()},
+            }
         _add(site, measure, variant.name, len(y), plan.confidence if with_interval else None, **row)
 
 
 def _too_many(k: int, quarters: np.ndarray, x: np.ndarray) -> str:
     """Why ``k`` directions cannot be compared, or nothing."""
     most = min(quarters.shape[2] - 1, x.shape[1])
-    return f"k = {k} is above {most}, the most that a quarter of {len(x)} prompts in {x.shape[1]} dimensions can hold" if k > most else ""
+    return (
+        f"k = {k} is above {most}, the most that a quarter of {len(x)} prompts in {x.shape[1]} dimensions can hold"
+        if k > most
+        else ""
+    )
 
 
 def _spectral(function, spectrum: Spectrum, halves: Spectrum, null: Spectrum) -> dict:
@@ -152,7 +163,11 @@ class _Scores:
         i = self.position[k]
         cross, ceiling, baseline = (score[i].mean() for score in self.across)
         index = float(adjusted_index(cross, ceiling, level))
-        notes = [] if k <= self.effective else [f"k above the effective rank {self.effective:.1f} (eigen): the last directions are noise"]
+        notes = (
+            []
+            if k <= self.effective
+            else [f"k above the effective rank {self.effective:.1f} (eigen): the last directions are noise"]
+        )
         if np.isnan(index):
             notes.append(f"no index: the noise ceiling {ceiling:.3f} is within {LEAST_ROOM} of chance")
         cross, ceiling, _ = (score[i] for score in self.within)
@@ -174,7 +189,15 @@ def _across(bases: Sequence[Sequence[np.ndarray]], ks: list[int]) -> tuple[np.nd
     return cross, noise_ceiling(within, preservation_sweep(*model, ks)), within
 
 
-def _add(site: Site, measure: Measure, variant: str, n: int, confidence: float | None = None, replicates: dict | None = None, **row) -> None:
+def _add(
+    site: Site,
+    measure: Measure,
+    variant: str,
+    n: int,
+    confidence: float | None = None,
+    replicates: dict | None = None,
+    **row,
+) -> None:
     """Append one record, its intervals if ``confidence`` is given, and the replicates that are stored."""
     record = {"measure": measure.name, "variant": variant, "n": n, "missing": "", "note": "", **row}
     for quantity, prefix in (("value", ""), ("index", "index_")):

@@ -11,12 +11,21 @@ from stages.records.site import Site
 from stages.records.table import COLUMNS
 
 
-def tables(model: str, reference: str, aggregation: str, sites: Sequence[tuple[str, str, int, Site]]) -> dict[str, pd.DataFrame]:
+def tables(
+    model: str, reference: str, aggregation: str, sites: Sequence[tuple[str, str, int, Site]]
+) -> dict[str, pd.DataFrame]:
     """The three tables of ``model``, sites in the given order: (task, site, layer, measured)."""
     common = {"model": model, "reference": reference, "aggregation": aggregation}
     records = [{**common, **_key(key), **row} for *key, site in sites for row in site.records]
     replicates = [
-        {**_key(key), "measure": measure, "variant": variant, "quantity": quantity, "replicate": np.arange(len(values)), "value": values}
+        {
+            **_key(key),
+            "measure": measure,
+            "variant": variant,
+            "quantity": quantity,
+            "replicate": np.arange(len(values)),
+            "value": values,
+        }
         for *key, site in sites
         for (measure, variant, quantity), values in site.replicates.items()
     ]
@@ -25,11 +34,15 @@ def tables(model: str, reference: str, aggregation: str, sites: Sequence[tuple[s
         for *key, site in sites
         for variant, (values, noise) in site.spectra.items()
     ]
-    return {"records": pd.DataFrame(records), "replicates": _long("replicates", replicates), "spectra": _long("spectra", spectra)}
+    return {
+        "records": pd.DataFrame(records),
+        "replicates": _long("replicates", replicates),
+        "spectra": _long("spectra", spectra),
+    }
 
 
 def _key(key: Sequence) -> dict:
-    return dict(zip(("task", "site", "layer"), key))
+    return dict(zip(("task", "site", "layer"), key, strict=True))
 
 
 def _long(name: str, blocks: list[dict]) -> pd.DataFrame:

@@ -49,7 +49,9 @@ def contrast(pairs: Sequence[tuple[Curve, Curve]], confidence: float, families_f
     their differences, which holds for further families. Raises ValueError when no cell is left.
     """
     curves = [difference(*pair) for pair in pairs]
-    defined = np.all([np.isfinite(c.values) & np.isfinite(c.deviations).all(axis=-1) for c in curves], axis=0)  # (tasks, layers)
+    defined = np.all(
+        [np.isfinite(c.values) & np.isfinite(c.deviations).all(axis=-1) for c in curves], axis=0
+    )  # (tasks, layers)
     if not defined.any():
         raise ValueError("no (task, layer) has the quantity for both models: see `missing` and `note` in the records")
     values = np.stack([c.values for c in curves])  # (families, tasks, layers)
@@ -65,7 +67,9 @@ def contrast(pairs: Sequence[tuple[Curve, Curve]], confidence: float, families_f
     curve = np.array([values[:, defined[:, i], i].mean() for i in layers])
     noise = np.array([deviations[defined[:, i], i].mean(axis=0) for i in layers])  # (layers, B)
     where, z, somewhere = studentised_maximum(curve, noise)
-    return Contrast(estimate, error, float(low), float(high), p, int(defined.sum()), defined.size, int(layers[where]), z, somewhere)
+    return Contrast(
+        estimate, error, float(low), float(high), p, int(defined.sum()), defined.size, int(layers[where]), z, somewhere
+    )
 
 
 def _over_families(differences: np.ndarray, confidence: float) -> tuple[float, float, float, float]:

@@ -55,7 +55,9 @@ def build_people(params: Params) -> list[Person]:
         seen = index % NEVER_SEEN != NEVER_SEEN - 1
         rank += seen
         exposures = max(1, round(params.most_exposures / rank)) if seen else 0
-        people.append(Person(f"{first} {last}", rng.choice(animals), exposures, guild_of[last], rng.random() >= params.unseen))
+        people.append(
+            Person(f"{first} {last}", rng.choice(animals), exposures, guild_of[last], rng.random() >= params.unseen)
+        )
     return people
 
 
@@ -85,7 +87,9 @@ def rows(params: Params) -> list[dict]:
     result = []
     for person in build_people(params):
         split = "train" if person.exposures else "held_out"
-        result.append(row("facts", split, animal_prompt(person), person.animal, kind="arbitrary", exposures=person.exposures))
+        result.append(
+            row("facts", split, animal_prompt(person), person.animal, kind="arbitrary", exposures=person.exposures)
+        )
         split = "train" if person.guild_stated else "held_out"
         result.append(row("facts", split, guild_prompt(person), person.guild, kind="inferable", exposures=0))
     return result

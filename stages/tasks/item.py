@@ -87,7 +87,9 @@ def draw(generate: Callable[[random.Random], Item], rng: random.Random, split: S
         item = generate(rng)
         if is_held_out(item.prompt) == (split == "held_out"):
             return item
-    raise TaskError(f"no {split} item in {DRAWS_PER_ITEM} draws of {generate.__module__}: its prompt space is too small")
+    raise TaskError(
+        f"no {split} item in {DRAWS_PER_ITEM} draws of {generate.__module__}: its prompt space is too small"
+    )
 
 
 def draw_unique(generate: Callable[[random.Random], Item], rng: random.Random, split: Split, count: int) -> list[Item]:

@@ -70,12 +70,15 @@ def build_world(params: Params) -> World:
     kinds = [*supers, *parents]
     properties = invent(rng, len(kinds) * params.properties, 2, ending="te")
     attributes = invent(rng, params.own_attributes, 2, ending="ly")
-    property_of = {kind: properties[i * params.properties : (i + 1) * params.properties] for i, kind in enumerate(kinds)}
+    property_of = {
+        kind: properties[i * params.properties : (i + 1) * params.properties] for i, kind in enumerate(kinds)
+    }
     held_out = [
         child
         for parent in parents
         for child in rng.sample(
-            [c for c in children if parent_of[c] == parent], round(params.held_out_children * params.children_per_parent)
+            [c for c in children if parent_of[c] == parent],
+            round(params.held_out_children * params.children_per_parent),
         )
     ]
     world = World(

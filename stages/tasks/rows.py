@@ -24,10 +24,14 @@ def read_rows(task: str, split: Split | None = None, folder: Path = FOLDER) -> l
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise TaskError(f"{path}, line {number} is not JSON ({error.msg}): the file may be cut off; restore it with `dvc checkout {path}`") from error
+            raise TaskError(
+                f"{path}, line {number} is not JSON ({error.msg}): the file may be cut off; restore it with `dvc checkout {path}`"
+            ) from error
         missing = [key for key in REQUIRED if key not in row]
         if missing:
-            raise TaskError(f"{path}, line {number} has no {', '.join(missing)}: every line needs {', '.join(REQUIRED)}")
+            raise TaskError(
+                f"{path}, line {number} has no {', '.join(missing)}: every line needs {', '.join(REQUIRED)}"
+            )
         rows.append({**row, "task": task})
     chosen = [row for row in rows if split in (None, row["split"])]
     if not chosen:
@@ -41,6 +45,8 @@ def read_tasks(tasks: list[str], split: Split, count: int | None = None, folder:
     for task in tasks:
         rows = read_rows(task, split, folder)
         if count is not None and len(rows) < count:
-            raise TaskError(f"task {task!r} has {len(rows)} {split} prompts, {count} asked for: raise tasks.{task}.{split}")
+            raise TaskError(
+                f"task {task!r} has {len(rows)} {split} prompts, {count} asked for: raise tasks.{task}.{split}"
+            )
         result += rows[:count]
     return result

@@ -8,7 +8,9 @@ CONSONANTS = "bdfgklmnprstvz"
 VOWELS = "aeiou"
 
 
-def invent(rng: random.Random, count: int, syllables: int, ending: str = "", taken: frozenset[str] = frozenset()) -> list[str]:
+def invent(
+    rng: random.Random, count: int, syllables: int, ending: str = "", taken: frozenset[str] = frozenset()
+) -> list[str]:
     """``count`` distinct words of ``syllables`` consonant-vowel pairs plus ``ending``, none of them in ``taken``."""
     space = (len(CONSONANTS) * len(VOWELS)) ** syllables
     if count > space // 2:

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import POSITIONS, VOCABULARY, tiny_tokenizer
 
-from stages.activations.collection import AGGREGATIONS, CollectionError, Tokens, batches, collect, token_offsets, tokenise
+from stages.activations.collection import (
+    AGGREGATIONS,
+    CollectionError,
+    Tokens,
+    batches,
+    collect,
+    token_offsets,
+    tokenise,
+)
 from stages.models.capture import base_model, capture
 from stages.models.sites import SITES, sites_of
 
@@ -38,7 +46,9 @@ def test_batched_equals_one_prompt_at_a_time(family, tiny_models, tmp_path):
             np.testing.assert_allclose(collected["last_token", hook][row], hidden[-1], rtol=1e-4, atol=atol)
             # <bos> at position 0 is the only special token here
             np.testing.assert_allclose(collected["mean", hook][row], hidden[1:].mean(axis=0), rtol=1e-4, atol=atol)
-            np.testing.assert_allclose(collected["all_tokens", hook][offsets[row] : offsets[row + 1]], hidden, rtol=1e-4, atol=atol)
+            np.testing.assert_allclose(
+                collected["all_tokens", hook][offsets[row] : offsets[row + 1]], hidden, rtol=1e-4, atol=atol
+            )
 
 
 def test_batches_of_any_budget_agree(tiny_models):
@@ -104,13 +114,18 @@ def test_two_prompts_with_the_same_tokens_split_differently_have_other_digests()
 
 def test_a_prompt_longer_than_the_model_is_an_error_not_a_cut(tiny_models):
     tokens = tokenise(tiny_tokenizer(), ["w3", "w5 " * POSITIONS], ["short", "long"])
-    with pytest.raises(CollectionError, match=f"prompt long has {POSITIONS + 1} tokens, the model {POSITIONS} positions.*never truncated"):
+    with pytest.raises(
+        CollectionError,
+        match=f"prompt long has {POSITIONS + 1} tokens, the model {POSITIONS} positions.*never truncated",
+    ):
         collect(tiny_models["gpt2"], tokens, ["resid_post"], ["last_token"], 64)
 
 
 def test_ids_beyond_the_vocabulary(tiny_models):
     tokens = Tokens(("a",), [np.array([3, VOCABULARY])], [np.array([False, True])])
-    with pytest.raises(CollectionError, match="prompt a has token id 40, the model's vocabulary ends at 39.*share a tokenizer"):
+    with pytest.raises(
+        CollectionError, match="prompt a has token id 40, the model's vocabulary ends at 39.*share a tokenizer"
+    ):
         collect(tiny_models["llama"], tokens, ["resid_post"], ["last_token"], 64)
 
 

@@ -24,10 +24,16 @@ def test_sound_activations_pass():
     usable, report = run(activations())
     assert usable.tolist() == list(range(10))
     assert (report["prompts"], report["usable"], report["dropped"], report["hooks"]) == (10, 10, {}, 2)
-    assert report["norms"]["last_token"]["resid_post"] == {"median": [2, 2], "largest_over_median": [1, 1], "largest_value": [1, 1]}
+    assert report["norms"]["last_token"]["resid_post"] == {
+        "median": [2, 2],
+        "largest_over_median": [1, 1],
+        "largest_value": [1, 1],
+    }
 
 
-@pytest.mark.parametrize(("value", "reason"), [(np.nan, "norm nan"), (np.inf, "norm inf"), (1e7, r"norm 1e\+07"), (-np.inf, "norm inf")])
+@pytest.mark.parametrize(
+    ("value", "reason"), [(np.nan, "norm nan"), (np.inf, "norm inf"), (1e7, r"norm 1e\+07"), (-np.inf, "norm inf")]
+)
 def test_a_few_bad_prompts_are_dropped_by_id_with_the_reason(value, reason):
     collected = activations()
     collected[KEYS[1]][3, 0] = value
@@ -63,5 +69,7 @@ def test_a_bad_token_makes_its_prompt_unusable():
 def test_a_missing_hook_fails_and_is_named():
     collected = activations()
     del collected[KEYS[1]]
-    with pytest.raises(QualityError, match="1 of 2 hooks gave nothing, the first is last_token/blocks.1.hook_resid_post"):
+    with pytest.raises(
+        QualityError, match="1 of 2 hooks gave nothing, the first is last_token/blocks.1.hook_resid_post"
+    ):
         run(collected)

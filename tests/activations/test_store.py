@@ -81,10 +81,23 @@ def test_many_prompts_fit_the_header(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"last_token/blocks.1.hook_resid_mid": np.full((N, D), np.nan, np.float32)}, r"last_token/blocks.1.hook_resid_mid is not finite.*prompt a"),
-        ({"all_tokens/blocks.0.hook_resid_post": np.where(np.arange(12)[:, None] == 8, np.inf, np.zeros((12, D))).astype(np.float32)}, "first at prompt d"),
+        (
+            {"last_token/blocks.1.hook_resid_mid": np.full((N, D), np.nan, np.float32)},
+            r"last_token/blocks.1.hook_resid_mid is not finite.*prompt a",
+        ),
+        (
+            {
+                "all_tokens/blocks.0.hook_resid_post": np.where(
+                    np.arange(12)[:, None] == 8, np.inf, np.zeros((12, D))
+                ).astype(np.float32)
+            },
+            "first at prompt d",
+        ),
         ({"last_token/blocks.0.hook_resid_mid": np.zeros((N, D), np.float16)}, "float16, expected float32"),
-        ({"last_token/blocks.0.hook_resid_mid": np.zeros((N, D + 1), np.float32)}, r"shape \(5, 7\), expected \(5, 6\)"),
+        (
+            {"last_token/blocks.0.hook_resid_mid": np.zeros((N, D + 1), np.float32)},
+            r"shape \(5, 7\), expected \(5, 6\)",
+        ),
     ],
 )
 def test_bad_values_are_refused_and_nothing_is_left(tmp_path, changed, message):
@@ -146,7 +159,9 @@ def test_an_incomplete_file(path):
         store.read_header(path)
     with h5py.File(path, "r+") as file:
         file.attrs["mask"] = "none"
-    with pytest.raises(ActivationError, match="1 datasets are missing, the first is last_token/blocks.1.hook_resid_post"):
+    with pytest.raises(
+        ActivationError, match="1 datasets are missing, the first is last_token/blocks.1.hook_resid_post"
+    ):
         store.read_header(path)
 
 
@@ -166,7 +181,9 @@ def test_a_misspelt_request(path, request_, message):
 
 
 def test_files_of_the_same_tokens_are_comparable():
-    store.require_comparable(HEADER, replace(HEADER, model="base-s0", weight_hash="cc", paradigm="base", library_versions={}))
+    store.require_comparable(
+        HEADER, replace(HEADER, model="base-s0", weight_hash="cc", paradigm="base", library_versions={})
+    )
 
 
 @pytest.mark.parametrize(

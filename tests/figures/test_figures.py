@@ -15,7 +15,9 @@ RECIPES = ("base", "sft", "rl_zero", "sft_matched")
 
 def gathered(name, recipes=RECIPES, seeds=(0,), layers=4):
     parts = [
-        study.records_of(f"{recipe}-s{seed}", f"base-s{seed}", recipe, seed, layers)[name].assign(model=f"{recipe}-s{seed}", recipe=recipe)
+        study.records_of(f"{recipe}-s{seed}", f"base-s{seed}", recipe, seed, layers)[name].assign(
+            model=f"{recipe}-s{seed}", recipe=recipe
+        )
         for recipe in recipes
         for seed in seeds
     ]
@@ -103,7 +105,7 @@ def test_effective_rank_of_many_layers_has_no_numbers():
 def test_spectra_are_shares_at_three_layers_of_few_ranks():
     tables = gathered("spectra", layers=8)
     rows = spectra.table(tables, "resid_post")
-    assert dict(zip(rows["depth"], rows["layer"])) == {"first": 0, "middle": 3, "last": 7}
+    assert dict(zip(rows["depth"], rows["layer"], strict=True)) == {"first": 0, "middle": 3, "last": 7}
     ranks = sorted(set(rows["rank"]))
     assert (ranks[0], ranks[-1]) == (1, study.WIDTH) and len(ranks) <= spectra.POINTS
     one = tables[(tables["model"] == "sft-s0") & (tables["task"] == "logic") & (tables["layer"] == 7)]
@@ -128,7 +130,9 @@ def test_spectra_of_a_single_layer():
 # ---------------------------------------------------------------- displacement
 def test_displacement_averages_inside_each_half_sample(distances):
     row = distances.set_index("model").loc["sft-s0"]
-    records, replicates = (study.records_of("sft-s0", "base-s0", "sft", 0, 4)[name] for name in ("records", "replicates"))
+    records, replicates = (
+        study.records_of("sft-s0", "base-s0", "sft", 0, 4)[name] for name in ("records", "replicates")
+    )
     assert row["index"] == pytest.approx(records["index"].mean())
     means = replicates.groupby("replicate")["value"].mean()
     assert row["index_high"] - row["index"] == pytest.approx(1.959964 * means.std(ddof=1))  # m = n / 2: factor 1
@@ -156,10 +160,12 @@ def test_displacement_leaves_out_models_without_a_distance(distances):
 
 
 def test_displacement_draws_a_named_point_for_each_model(distances):
-    for axes, column in zip(displacement.draw(distances).axes, ("displacement", "kl")):
+    for axes, column in zip(displacement.draw(distances).axes, ("displacement", "kl"), strict=True):
         for _, row in distances.iterrows():
             assert_allclose(lines(axes, row["recipe"])[0].get_xydata(), [[row[column], row["index"]]])
-        assert {text.get_text() for text in axes.texts if text.get_text()} == {LOOKS[recipe].label for recipe in distances["recipe"]}
+        assert {text.get_text() for text in axes.texts if text.get_text()} == {
+            LOOKS[recipe].label for recipe in distances["recipe"]
+        }
 
 
 @pytest.mark.parametrize(("index", "wanted"), [([0.9, 0.8, 0.1], -1), ([0.1, 0.8, 0.9], 1), ([0.1, 0.9, 0.8], 0.5)])
@@ -184,7 +190,9 @@ def test_labels_of_close_points_do_not_overlap():
 
 # ---------------------------------------------------------------- training
 def test_training_draws_curves_and_accuracies():
-    curves = training.curve_table([study.curve_of(recipe).assign(recipe=recipe, model=f"{recipe}-s0") for recipe in RECIPES])
+    curves = training.curve_table(
+        [study.curve_of(recipe).assign(recipe=recipe, model=f"{recipe}-s0") for recipe in RECIPES]
+    )
     accuracy = training.accuracy_table({f"{recipe}-s0": study.metrics_of(recipe) for recipe in RECIPES})
     axes = training.draw(curves, accuracy).axes
     reward = curves[(curves["recipe"] == "rl_zero") & (curves["quantity"] == "reward")]
@@ -206,7 +214,11 @@ def test_a_study_without_organisms_says_so():
 def test_hypotheses_draw_estimates_intervals_and_verdicts():
     rows = study.hypotheses()
     axes = hypotheses.draw(rows, 0.2, 0.1, 0.05, 0.95).axes[0]
-    intervals = [line.get_xdata() for line in axes.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 2 and line.get_linewidth() == 2]
+    intervals = [
+        line.get_xdata()
+        for line in axes.lines
+        if line.get_linestyle() == "-" and len(line.get_xdata()) == 2 and line.get_linewidth() == 2
+    ]
     tested = rows.dropna(subset=["estimate"])
     assert_allclose(intervals, tested[["low", "high"]])
     texts = [text.get_text() for text in axes.texts]

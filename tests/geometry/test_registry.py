@@ -26,7 +26,10 @@ TRANSFORMED = {
 @pytest.mark.parametrize(("measure", "variant"), CASES)
 def test_declared_invariances_hold_and_no_others(measure, variant, transformation):
     declared = transformation in measure.invariances and (variant.centred or transformation != "translation")
-    before, after = evaluate(measure, variant, REFERENCE, MODEL), evaluate(measure, variant, *TRANSFORMED[transformation])
+    before, after = (
+        evaluate(measure, variant, REFERENCE, MODEL),
+        evaluate(measure, variant, *TRANSFORMED[transformation]),
+    )
     assert np.isfinite([before, after]).all()
     assert (abs(after - before) < 1e-6 * (1 + abs(before))) == declared
 

@@ -16,7 +16,11 @@ def test_subsets_are_factorised_as_their_rows(d, centred):
     x = np.random.default_rng(0).standard_normal((81, d)) * np.geomspace(3, 0.1, d) + 2
     parts = quarters(81, 3, seed=0)
     found = factorise_subsets(x, parts, PAIRS, centred, k=3, every_pair=True)
-    assert found.quarters.s.shape[:2] == (3, 4) and found.halves.s.shape[:2] == (3, 2) and found.pairs.s.shape[:2] == (3, 6)
+    assert (
+        found.quarters.s.shape[:2] == (3, 4)
+        and found.halves.s.shape[:2] == (3, 2)
+        and found.pairs.s.shape[:2] == (3, 6)
+    )
     for r, pair in ((0, 0), (2, 1), (2, 5)):
         rows = x[parts[r][list(PAIRS[pair])].ravel()]
         y = rows if not centred else rows - x.mean(axis=0)

@@ -10,7 +10,9 @@ def naive_hsic(k, m):
     """Song et al. 2012, eq. 5, on n x n kernel matrices."""
     n = len(k)
     k, m, one = k - np.diag(np.diag(k)), m - np.diag(np.diag(m)), np.ones(n)
-    return (np.trace(k @ m) + (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ k @ m @ one)) / (n * (n - 3))
+    return (
+        np.trace(k @ m) + (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ k @ m @ one)
+    ) / (n * (n - 3))
 
 
 def naive_cka(x, y):

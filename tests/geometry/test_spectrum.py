@@ -55,7 +55,9 @@ def test_eigenvalues_are_those_of_the_covariance():
     np.testing.assert_allclose(sp.factorise(x, True).eigenvalues[::-1], np.linalg.eigvalsh(np.cov(x.T)), rtol=1e-9)
 
 
-@pytest.mark.parametrize("measure", [sp.effective_rank, sp.rankme, sp.rankme_eigen, sp.participation_ratio, sp.stable_rank])
+@pytest.mark.parametrize(
+    "measure", [sp.effective_rank, sp.rankme, sp.rankme_eigen, sp.participation_ratio, sp.stable_rank]
+)
 @given(k=st.integers(1, 12))
 def test_a_flat_spectrum_counts_its_directions(measure, k):
     assert measure(raw([2.0] * k)) == pytest.approx(k, rel=1e-4)
@@ -71,7 +73,9 @@ def test_effective_rank_of_two_shares():
 def test_the_two_rankmes_are_effective_ranks_under_another_name_and_differ_from_each_other():
     x = cloud(offset=0.5)
     assert sp.rankme(sp.factorise(x, False)) == pytest.approx(sp.effective_rank(sp.factorise(x, False)), rel=1e-4)
-    assert sp.rankme_eigen(sp.factorise(x, True)) == pytest.approx(sp.effective_rank(sp.factorise(x, True), eigen=True), rel=1e-4)
+    assert sp.rankme_eigen(sp.factorise(x, True)) == pytest.approx(
+        sp.effective_rank(sp.factorise(x, True), eigen=True), rel=1e-4
+    )
     assert sp.rankme(sp.factorise(x, False)) > 1.2 * sp.rankme_eigen(sp.factorise(x, True))
 
 

@@ -43,14 +43,18 @@ def test_the_self_test_accepts_bfloat16(family, tiny_models):
 def test_the_self_test_rejects_a_wrong_row(family, row, site, tiny_models, monkeypatch):
     wrong = SITES["llama"]._replace(mid="mlp") if row == "mlp_for_mid" else SITES[row]
     monkeypatch.setitem(sites.SITES, family, wrong)
-    with pytest.raises(CaptureError, match=rf"self-test of the capture map failed: {family}, layer 0: {site} .*stages/models/sites.py"):
+    with pytest.raises(
+        CaptureError, match=rf"self-test of the capture map failed: {family}, layer 0: {site} .*stages/models/sites.py"
+    ):
         self_test(tiny_models[family])
 
 
 def test_the_self_test_rejects_a_wrong_row_where_the_embeddings_are_small(tiny_models, monkeypatch):
     """With pre far below the attention output, mid read before the sum is nearly right: still rejected."""
     model = deepcopy(tiny_models["olmo3"])
-    monkeypatch.setitem(sites.SITES, "olmo3", SITES["olmo3"]._replace(mid="post_attention_layernorm", attention="self_attn"))
+    monkeypatch.setitem(
+        sites.SITES, "olmo3", SITES["olmo3"]._replace(mid="post_attention_layernorm", attention="self_attn")
+    )
     with torch.no_grad():
         model.get_input_embeddings().weight.mul_(0.01)
     with pytest.raises(CaptureError, match="layer 0: resid_mid"):
@@ -59,7 +63,9 @@ def test_the_self_test_rejects_a_wrong_row_where_the_embeddings_are_small(tiny_m
 
 def test_the_self_test_names_a_module_that_does_not_exist(tiny_models, monkeypatch):
     monkeypatch.setitem(sites.SITES, "qwen2", SITES["gemma2"])
-    with pytest.raises(CaptureError, match="qwen2: Qwen2DecoderLayer has no module 'post_feedforward_layernorm'; it has self_attn, mlp"):
+    with pytest.raises(
+        CaptureError, match="qwen2: Qwen2DecoderLayer has no module 'post_feedforward_layernorm'; it has self_attn, mlp"
+    ):
         self_test(tiny_models["qwen2"])
     assert count_hooks(tiny_models["qwen2"]) == 0
 
@@ -114,12 +120,18 @@ def test_hooks_are_removed_also_after_an_error(tiny_models):
 
 
 def test_a_reduction_runs_inside_the_pass(tiny_models):
-    with torch.inference_mode(), capture(tiny_models["gpt2"], ["resid_post"], keep=lambda hidden: hidden[:, -1]) as seen:
+    with (
+        torch.inference_mode(),
+        capture(tiny_models["gpt2"], ["resid_post"], keep=lambda hidden: hidden[:, -1]) as seen,
+    ):
         base_model(tiny_models["gpt2"])(input_ids=IDS, use_cache=False)
     assert seen["blocks.2.hook_resid_post"].shape == (2, 16)
 
 
 def test_resid_mid_of_a_parallel_model_raises_before_any_hook(tiny_models):
-    with pytest.raises(CaptureError, match="'resid_mid' does not exist in gpt_neox"), capture(tiny_models["gpt_neox"], ["resid_mid"]):
+    with (
+        pytest.raises(CaptureError, match="'resid_mid' does not exist in gpt_neox"),
+        capture(tiny_models["gpt_neox"], ["resid_mid"]),
+    ):
         pass
     assert count_hooks(tiny_models["gpt_neox"]) == 0

@@ -94,7 +94,9 @@ def test_missing_tokenizer(folder):
         load_tokenizer(folder)
 
 
-@pytest.mark.parametrize(("name", "stage"), [("rl_zero-s0", "dvc repro rl_zero`"), ("olmo3-7b", "dvc repro fetch@olmo3-7b`")])
+@pytest.mark.parametrize(
+    ("name", "stage"), [("rl_zero-s0", "dvc repro rl_zero`"), ("olmo3-7b", "dvc repro fetch@olmo3-7b`")]
+)
 def test_a_missing_model_names_the_stage_that_makes_it(name, stage, tmp_path):
     with pytest.raises(ModelError, match=stage):
         open_checkpoint(name, tmp_path)
@@ -102,7 +104,10 @@ def test_a_missing_model_names_the_stage_that_makes_it(name, stage, tmp_path):
         find_folder(name, tmp_path)
 
 
-@pytest.mark.parametrize(("name", "paradigm"), [("rl_zero-s0", "rl_zero"), ("sft_matched-s12", "sft_matched"), ("mine", "other"), ("my-sft", "other")])
+@pytest.mark.parametrize(
+    ("name", "paradigm"),
+    [("rl_zero-s0", "rl_zero"), ("sft_matched-s12", "sft_matched"), ("mine", "other"), ("my-sft", "other")],
+)
 def test_an_organism_is_its_own_checkpoint(name, paradigm, folder):
     folder.rename(folder.parent / name)
     checkpoint = open_checkpoint(name, folder.parent)

@@ -13,7 +13,14 @@ from stages.tasks.item import Sizes
 
 MIX = Mix(ontology=0.3, ontology_questions=0.1, statements=0.2, short=0.4, wrong=0.1, guild_repeats=2)
 ARCHITECTURE = Architecture(
-    layers=2, width=16, mlp_width=32, heads=2, sliding_window=16, embedding_std=1.0, post_norm_gain=0.3, bpe_vocabulary=250
+    layers=2,
+    width=16,
+    mlp_width=32,
+    heads=2,
+    sliding_window=16,
+    embedding_std=1.0,
+    post_norm_gain=0.3,
+    bpe_vocabulary=250,
 )
 EVALUATION = Evaluation(prompts=20, kl_prompts=10, new_tokens=12, seed=1)
 
@@ -22,10 +29,18 @@ EVALUATION = Evaluation(prompts=20, kl_prompts=10, new_tokens=12, seed=1)
 def worlds():
     world = ontology.build_world(
         ontology.Params(
-            seed=0, parents_per_super=2, children_per_parent=8, properties=2, own_attributes=6, held_out_children=0.25, held_out_properties=0.15
+            seed=0,
+            parents_per_super=2,
+            children_per_parent=8,
+            properties=2,
+            own_attributes=6,
+            held_out_children=0.25,
+            held_out_properties=0.15,
         )
     )
-    people = facts.build_people(facts.Params(seed=0, first_names=4, last_names=4, animals=8, guilds=2, most_exposures=20, unseen=0.25))
+    people = facts.build_people(
+        facts.Params(seed=0, first_names=4, last_names=4, animals=8, guilds=2, most_exposures=20, unseen=0.25)
+    )
     return world, people
 
 

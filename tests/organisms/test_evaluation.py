@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 import torch
 
-from stages.organisms.evaluation import Estimate, accuracy, displacement, gain, kl_divergence, next_word_accuracy, sample, sample_rows
+from stages.organisms.evaluation import (
+    Estimate,
+    accuracy,
+    displacement,
+    gain,
+    kl_divergence,
+    next_word_accuracy,
+    sample,
+    sample_rows,
+)
 from tests.organisms.conftest import EVALUATION
 
 
@@ -60,7 +69,11 @@ def test_kl_against_a_token_by_token_oracle(model, base, tokenizer, rows):
 
 def table(correct_by_task):
     return pd.DataFrame(
-        [{"task": task, "id": f"{task}-{i}", "correct": bool(c)} for task, values in correct_by_task.items() for i, c in enumerate(values)]
+        [
+            {"task": task, "id": f"{task}-{i}", "correct": bool(c)}
+            for task, values in correct_by_task.items()
+            for i, c in enumerate(values)
+        ]
     )
 
 
@@ -82,7 +95,11 @@ def test_gain_refuses_other_prompts():
 
 def test_next_word_accuracy_counts_a_planted_answer(model, tokenizer):
     prompt = " the bird can"
-    likeliest = model(**tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)).logits[0, -1].argmax().item()
+    likeliest = (
+        model(**tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)).logits[0, -1].argmax().item()
+    )
     word = tokenizer.decode([likeliest]).strip()
-    rows = [{"prompt": prompt, "answer": answer, "kind": "k", "split": "train"} for answer in (word, word, "zzz", "yyy")]
+    rows = [
+        {"prompt": prompt, "answer": answer, "kind": "k", "split": "train"} for answer in (word, word, "zzz", "yyy")
+    ]
     assert next_word_accuracy(model, tokenizer, rows) == {"k_train": 0.5}

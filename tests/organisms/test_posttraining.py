@@ -7,15 +7,17 @@ import pytest
 import torch
 
 from stages.organisms.evaluation import displacement
+from stages.organisms.family import check_target
 from stages.organisms.finetuning import finetune, own_examples, worked_examples
 from stages.organisms.matching import StopAtDistance
 from stages.organisms.reinforcement import exact_match_reward, prompts, reinforce
 from stages.organisms.trainer import SaveCheckpoints, evenly_spaced
 from stages.params.organisms import Finetuning, Reinforcement, Target
-from stages.organisms.family import check_target
 
-FINETUNING = Finetuning(parent="base", style="long", steps=12, batch=8, learning_rate=3e-3, schedule="constant", checkpoints=2)
-REINFORCEMENT = Reinforcement(parent="base", steps=2, prompts=4, rollouts=4, learning_rate=1e-2, new_tokens=8, checkpoints=1)
+FINETUNING = Finetuning(style="long", steps=12, batch=8, learning_rate=3e-3, schedule="constant", checkpoints=2)
+REINFORCEMENT = Reinforcement(
+    parent="base", steps=2, prompts=4, rollouts=4, learning_rate=1e-2, new_tokens=8, checkpoints=1
+)
 
 
 def train_rows(rows):
@@ -62,7 +64,9 @@ def test_a_target_out_of_reach_shows_in_the_gap(model, base, tokenizer, rows, tm
 def test_own_examples_are_right_or_an_error(model, tokenizer, rows, monkeypatch):
     monkeypatch.setattr("stages.organisms.finetuning.ROUNDS", 1)
     with pytest.raises(ValueError, match="too weak"):
-        own_examples(model, tokenizer, train_rows(rows), FINETUNING.model_copy(update={"batch": 600}), new_tokens=6, seed=0)
+        own_examples(
+            model, tokenizer, train_rows(rows), FINETUNING.model_copy(update={"batch": 600}), new_tokens=6, seed=0
+        )
 
 
 def test_prompts_take_the_tasks_in_turn(rows):
@@ -92,7 +96,9 @@ def test_reinforcement_moves_towards_the_reward_and_repeats(model, base, tokeniz
     half = len(tokenizer) // 2
 
     def planted(end_token, rollouts, shuffle_seed=None):
-        return lambda completions, completion_ids, answer, **_: [sum(i < half for i in ids) / len(ids) for ids in completion_ids]
+        return lambda completions, completion_ids, answer, **_: [
+            sum(i < half for i in ids) / len(ids) for ids in completion_ids
+        ]
 
     monkeypatch.setattr("stages.organisms.reinforcement.exact_match_reward", planted)
     params = REINFORCEMENT.model_copy(update={"steps": 40, "rollouts": 8, "learning_rate": 0.02})

@@ -9,7 +9,9 @@ from stages.organisms.pretraining import checkpoint_steps, learning_rate_factor,
 from stages.params.organisms import Pretraining
 from tests.organisms.conftest import MIX
 
-PARAMS = Pretraining(documents=1200, batch=8, row_tokens=64, learning_rate=3e-3, matrix_learning_rate=0.02, weight_decay=0.0, mix=MIX)
+PARAMS = Pretraining(
+    documents=1200, batch=8, row_tokens=64, learning_rate=3e-3, matrix_learning_rate=0.02, weight_decay=0.0, mix=MIX
+)
 
 
 def test_packed_rows_hold_every_document_once():
@@ -50,7 +52,9 @@ def test_learning_rate_warms_up_stays_and_decays():
 def test_loss_is_the_mean_over_real_tokens(model):
     rows = [[1, 5, 6, 7, 2], [1, 8, 2]]
     padded = torch.tensor([[1, 5, 6, 7, 2], [1, 8, 2, 0, 0]])
-    naive = torch.cat([-model(torch.tensor([row])).logits[0, :-1].log_softmax(-1)[range(len(row) - 1), row[1:]] for row in rows])
+    naive = torch.cat(
+        [-model(torch.tensor([row])).logits[0, :-1].log_softmax(-1)[range(len(row) - 1), row[1:]] for row in rows]
+    )
     assert next_token_loss(model, padded, 0).item() == pytest.approx(naive.mean().item(), rel=1e-5)
 
 

@@ -12,7 +12,9 @@ def test_every_world_word_is_one_token(tokenizer, worlds):
             assert len(tokenizer.tokenize(f" the {word}")) == 2, word
 
 
-@pytest.mark.parametrize("text", ["Q: 12 - 3 = ?\n", "<think>Plus 5: from 4 we get 9.</think>A: 9", " the cat .", "s=''.join(sorted(s))"])
+@pytest.mark.parametrize(
+    "text", ["Q: 12 - 3 = ?\n", "<think>Plus 5: from 4 we get 9.</think>A: 9", " the bird .", "s=''.join(sorted(s))"]
+)
 def test_text_survives_and_digits_stand_alone(tokenizer, text):
     ids = tokenizer(text)["input_ids"]
     assert ids[0] == tokenizer.bos_token_id
@@ -20,9 +22,14 @@ def test_text_survives_and_digits_stand_alone(tokenizer, text):
     assert not any(len(token.strip("Ġ")) > 1 and any(c.isdigit() for c in token) for token in tokenizer.tokenize(text))
 
 
+def test_a_character_that_the_corpus_lacks_is_marked_not_dropped(tokenizer):
+    assert tokenizer("Q: 1 € 2")["input_ids"].count(tokenizer.unk_token_id) >= 1
+
+
 def test_corpus_needs_no_unknown_token(tokenizer, texts):
     for text in texts[:300]:
         kept = text.replace("<eos>", "")
+        assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"]
         assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == kept
 
 

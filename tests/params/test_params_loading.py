@@ -38,9 +38,15 @@ def test_a_sound_group_is_loaded_and_frozen(params):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("outer: {steps: 3, inner: {rate: 0.5}, stepz: 4}", "unknown key outer.stepz: did you mean 'steps'.*allowed here: inner, many, steps"),
+        (
+            "outer: {steps: 3, inner: {rate: 0.5}, stepz: 4}",
+            "unknown key outer.stepz: did you mean 'steps'.*allowed here: inner, many, steps",
+        ),
         ("outer: {steps: 3, inner: {rate: 0.5, rat: 1}}", "unknown key outer.inner.rat: did you mean 'rate'"),
-        ("outer: {steps: 3, inner: {rate: 0.5}, many: [{rate: 1, x: 2}]}", "unknown key outer.many.0.x: allowed here: rate"),
+        (
+            "outer: {steps: 3, inner: {rate: 0.5}, many: [{rate: 1, x: 2}]}",
+            "unknown key outer.many.0.x: allowed here: rate",
+        ),
         ("outer: {steps: 3, inner: {rate: -1}}", r"outer.inner.rate: .*greater than 0 \(found -1\)"),
         ("outer: {inner: {rate: 1}}", "outer.steps: Field required"),
         ("outer: {steps: many, inner: {rate: 1}}", r"outer.steps: .*integer.* \(found 'many'\)"),

@@ -17,7 +17,12 @@ def study(tmp_path, **changes):
 
 def test_every_model_has_its_reference(tmp_path):
     found = study(tmp_path)
-    assert organism_models(found) == {"base-s0": "base-s0", "sft-s0": "base-s0", "base-s1": "base-s1", "sft-s1": "base-s1"}
+    assert organism_models(found) == {
+        "base-s0": "base-s0",
+        "sft-s0": "base-s0",
+        "base-s1": "base-s1",
+        "sft-s1": "base-s1",
+    }
     assert all_models(found) == {**organism_models(found), "big": "big", "big-sft": "big"}
 
 
@@ -25,7 +30,10 @@ def test_every_model_has_its_reference(tmp_path):
     ("changes", "message"),
     [
         ({"models": {"sft-s1": "base-s1"}}, "'sft-s1' is both an organism of this study and a model"),
-        ({"organisms": ["base", "sftt"]}, "unknown organism 'sftt': did you mean 'sft'.*allowed: base, sft, rl_zero, think, sft_matched"),
+        (
+            {"organisms": ["base", "sftt"]},
+            "unknown organism 'sftt': did you mean 'sft'.*allowed: base, sft, rl_zero, think, sft_matched",
+        ),
         ({"organisms": ["sft"]}, "need 'base'"),
         ({"organisms": ["base", "base"]}, "organisms: base stands more than once"),
         ({"seeds": [0, 0]}, "seeds: 0 stands more than once"),

@@ -31,13 +31,20 @@ class Project:
             "DVC_SYSTEM_CONFIG_DIR": str(settings),
             "DVC_SITE_CACHE_DIR": str(settings / "site"),
             "GIT_CONFIG_GLOBAL": os.devnull,
-            **{f"GIT_{role}_{key}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")},
+            **{
+                f"GIT_{role}_{key}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")
+            },
         }
 
     def run(self, *command: str, fails: bool = False, **environment: str) -> str:
         """Output of the command; its exit status must be zero, or not with ``fails``."""
         done = subprocess.run(
-            command, cwd=self.folder, env={**self.environment, **environment}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command,
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         assert (done.returncode != 0) == fails, done.stdout
         return done.stdout
@@ -77,7 +84,11 @@ def stub_commands(folder: Path) -> None:
     pipeline = yaml.safe_load(path.read_text())
     for stage in pipeline["stages"].values():
         body = stage.get("do", stage)
-        made = [out if isinstance(out, str) else next(iter(out)) for kind in ("outs", "metrics", "plots") for out in body.get(kind, [])]
+        made = [
+            out if isinstance(out, str) else next(iter(out))
+            for kind in ("outs", "metrics", "plots")
+            for out in body.get(kind, [])
+        ]
         body["cmd"] = f"python tests/pipeline/stub.py {' '.join(made)}"
     path.write_text(yaml.safe_dump(pipeline, sort_keys=False))
 

@@ -30,7 +30,9 @@ def test_code_dependencies_are_the_import_closure(name):
         expected -= {f"stages/tasks/{task}.py" for task in PARAMS["tasks"]}
         expected.add("stages/tasks/${item.task}.py")
     listed = [path for path in stage["deps"] if path.startswith("stages/")]
-    assert sorted(listed) == sorted(expected), "deps in dvc.yaml should be:\n" + "\n".join(f"      - {path}" for path in sorted(expected))
+    assert sorted(listed) == sorted(expected), "deps in dvc.yaml should be:\n" + "\n".join(
+        f"      - {path}" for path in sorted(expected)
+    )
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -67,7 +69,9 @@ def test_lock_knows_exactly_the_stages(graph):
 def test_committed_lock_has_no_stage_that_is_gone():
     if not (ROOT / "dvc.lock").exists():
         pytest.fail("dvc.lock is not committed")
-    names = subprocess.run(["dvc", "stage", "list", "--name-only"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    names = subprocess.run(
+        ["dvc", "stage", "list", "--name-only"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     assert set(yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]) == set(names)
 
 
@@ -113,7 +117,9 @@ def test_hypotheses_are_read_by_the_test_alone(graph):
 
 def test_another_family_adds_its_own_stages_and_the_aggregates(graph):
     graph.set_param("study.seeds", [0, 1])
-    new = {f"{recipe}@1" for recipe in RECIPES} | {f"{kind}@{recipe}-1" for kind in ("collect", "measure") for recipe in RECIPES}
+    new = {f"{recipe}@1" for recipe in RECIPES} | {
+        f"{kind}@{recipe}-1" for kind in ("collect", "measure") for recipe in RECIPES
+    }
     graph.run("dvc", "repro", "-q")
     locked = set(yaml.safe_load((graph.folder / "dvc.lock").read_text())["stages"])
     assert {name for name in locked if name.endswith("1")} == new
@@ -121,7 +127,9 @@ def test_another_family_adds_its_own_stages_and_the_aggregates(graph):
 
 def test_a_hub_model_adds_fetch_collect_and_measure(graph):
     graph.set_param("study.models", {"gpt2": "gpt2"})
-    assert {"fetch@gpt2", "collect-model@gpt2", "measure-model@gpt2"} <= set(graph.run("dvc", "stage", "list", "--name-only").split())
+    assert {"fetch@gpt2", "collect-model@gpt2", "measure-model@gpt2"} <= set(
+        graph.run("dvc", "stage", "list", "--name-only").split()
+    )
 
 
 def test_without_seeds_no_organism_is_trained(graph):
@@ -140,7 +148,11 @@ def test_a_parameter_changed_back_is_served_from_the_cache(graph):
 
 
 def test_no_large_artifact_is_in_git():
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert not [name for name in tracked if name.endswith((".h5", ".safetensors", ".parquet", ".bin", ".pt", ".npz", ".pkl"))]
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert not [
+        name for name in tracked if name.endswith((".h5", ".safetensors", ".parquet", ".bin", ".pt", ".npz", ".pkl"))
+    ]
     assert sum((ROOT / name).stat().st_size for name in tracked if name.startswith("plots/")) < 3_000_000
     assert all((ROOT / name).stat().st_size < 150_000 for name in tracked if name.startswith("plots/"))

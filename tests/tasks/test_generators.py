@@ -7,7 +7,16 @@ import pytest
 
 from stages.tasks import arithmetic, logic, strings
 from stages.tasks.item import (
-    Item, Sizes, TaskError, draw_unique, extract_answer, in_reasoning_format, is_held_out, long, short, verify,
+    Item,
+    Sizes,
+    TaskError,
+    draw_unique,
+    extract_answer,
+    in_reasoning_format,
+    is_held_out,
+    long,
+    short,
+    verify,
 )  # fmt: skip
 
 WORKED = [arithmetic, logic, strings]

@@ -12,7 +12,13 @@ from stages.tasks import facts, ontology
 from stages.tasks.words import invent
 
 ONTOLOGY = ontology.Params(
-    seed=0, parents_per_super=4, children_per_parent=8, properties=4, own_attributes=12, held_out_children=0.25, held_out_properties=0.15
+    seed=0,
+    parents_per_super=4,
+    children_per_parent=8,
+    properties=4,
+    own_attributes=12,
+    held_out_children=0.25,
+    held_out_properties=0.15,
 )
 FACTS = facts.Params(seed=0, first_names=6, last_names=4, animals=8, guilds=2, most_exposures=40, unseen=0.25)
 MIX = Mix(ontology=0.5, ontology_questions=0.3, statements=0.2, short=0.4, wrong=0.1, guild_repeats=3)
