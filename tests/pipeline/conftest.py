@@ -53,6 +53,10 @@ class Project:
         """Stages that ``dvc repro --dry`` would run."""
         return set(re.findall(r"Running stage '([^']+)'", self.run("dvc", "repro", "--dry")))
 
+    def stages(self) -> set[str]:
+        """Names of all stages."""
+        return set(self.run("dvc", "stage", "list", "--name-only").split())
+
     def set_param(self, key: str, value: Any) -> None:
         path = self.folder / "params.yaml"
         params = yaml.safe_load(path.read_text())
