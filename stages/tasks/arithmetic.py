@@ -24,7 +24,7 @@ def generate(rng: random.Random) -> Item:
         before, total = total, _apply(sign, total, term)
         expression += f" {sign} {term}"
         steps.append(f"{before}{sign}{term}={total}")
-        sentences.append(f"{'Plus' if sign == '+' else 'Minus'} {term}: from {before} we get {total}.")
+        sentences.append(f"Next {before}{sign}{term}={total}.")
     return Item(f"Q: {expression} = ?\n", str(total), tuple(steps), tuple(sentences))
 
 

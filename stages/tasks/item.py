@@ -32,7 +32,7 @@ class Item(NamedTuple):
     steps: tuple[str, ...]
     """terse worked steps, such as "4+5=9" """
     sentences: tuple[str, ...]
-    """the same steps as sentences of the long reasoning format"""
+    """the same steps as sentences of the long reasoning format, in the words of the textbook lines"""
 
 
 class Sizes(Group):
@@ -62,7 +62,7 @@ def short(item: Item) -> str:
 
 
 def long(item: Item) -> str:
-    """Long reasoning in think tags: ``<think>We begin with 4. Plus 5: ...</think>A: 1``."""
+    """Long reasoning in think tags: ``<think>We begin with 4. Next 4+5=9. Next 9-8=1.</think>A: 1``."""
     return f"<think>{' '.join(item.sentences)}</think>A: {item.answer}"
 
 

@@ -29,15 +29,13 @@ def generate(rng: random.Random) -> Item:
             value[gate] = 1 - value[name]
             equations.append(f"{gate} = not {name}")
             steps.append(f"not {value[name]}={value[gate]}")
-            sentences.append(f"Gate {gate}: {name} is {value[name]}, so not {name} is {value[gate]}.")
+            sentences.append(f"Gate {gate} is not {name}, {steps[-1]}.")
         else:
             left, right = rng.sample(names, 2)
             value[gate] = TWO_PLACE[operator](value[left], value[right])
             equations.append(f"{gate} = {left} {operator} {right}")
             steps.append(f"{value[left]} {operator} {value[right]}={value[gate]}")
-            sentences.append(
-                f"Gate {gate}: {left} is {value[left]}, {right} is {value[right]}, so {left} {operator} {right} is {value[gate]}."
-            )
+            sentences.append(f"Gate {gate} is {left} {operator} {right}, {steps[-1]}.")
     answer = "".join(str(value[gate]) for gate in gates)
     return Item(f"Q: {head} ; {' ; '.join(equations)} ?\n", answer, tuple(steps), tuple(sentences))
 

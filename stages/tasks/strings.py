@@ -28,10 +28,10 @@ def generate(rng: random.Random) -> Item:
     text = _digits(rng, 3)
     sources, steps, sentences = [f"s='{text}'"], [], [f"The string s is {text}."]
     for _ in range(rng.choice([1, 2, 2])):
-        source, text = _operation(rng, text)
+        before, (source, text) = text, _operation(rng, text)
         sources.append(source)
         steps.append(text)
-        sentences.append(f"After {source} the string s is {text}.")
+        sentences.append(f"Take s='{before}' ; {source} ; {text}.")
     return Item(f"Q: {' ; '.join(sources)} ; print(s) ?\n", text, tuple(steps), tuple(sentences))
 
 
