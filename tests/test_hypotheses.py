@@ -233,7 +233,7 @@ def test_missing_records_and_training_name_the_fix(study):
     with pytest.raises(RecordError, match="sft-s0.json not found; rebuild it"):
         run(study)
     (stage.RECORDS / "sft-s0" / "replicates.parquet").unlink()
-    with pytest.raises(RecordError, match="dvc repro measure@sft-s0"):
+    with pytest.raises(RecordError, match="dvc repro measure@sft-0"):
         run(study)
 
 

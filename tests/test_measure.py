@@ -121,7 +121,7 @@ def nothing_written():
 
 def test_a_missing_file_names_the_stage_that_builds_it(study):
     (measure.ACTIVATIONS / "sft-s0" / "strings.h5").unlink()
-    with pytest.raises(ActivationError, match="dvc repro collect@sft-s0"):
+    with pytest.raises(ActivationError, match="dvc repro collect@sft-0"):
         measure.main("sft-s0", "base-s0")
     assert nothing_written()
 
@@ -149,7 +149,7 @@ def test_a_bad_parameter_is_named(study):
 
 
 def test_reading_a_table_that_is_not_there(tmp_path):
-    with pytest.raises(RecordError, match="dvc repro measure@gone"):
+    with pytest.raises(RecordError, match="dvc repro measure-model@gone"):
         read(tmp_path / "gone", "records")
 
 
@@ -157,5 +157,5 @@ def test_reading_a_damaged_table(study):
     measure.main("sft-s0", "base-s0")
     path = measure.RECORDS / "sft-s0" / "records.parquet"
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(RecordError, match="dvc repro measure@sft-s0"):
+    with pytest.raises(RecordError, match="dvc repro measure@sft-0"):
         read(measure.RECORDS / "sft-s0", "records")

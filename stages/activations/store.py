@@ -27,7 +27,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from stages.models.names import hook_name
+from stages.models.names import hook_name, stage_of
 from stages.records.files import atomic
 
 FORMAT_VERSION = 1
@@ -44,7 +44,7 @@ COMPARED = (
     "n_layers",
     "d_model",
 )
-FIX = "rebuild it with `dvc repro collect@{model}`, or fetch it with `dvc pull`"
+FIX = "rebuild it with `dvc repro {stage}`, or fetch it with `dvc pull`"
 
 
 class ActivationError(ValueError):
@@ -155,7 +155,7 @@ def require_comparable(a: Header, b: Header) -> None:
         if getattr(a, name) != getattr(b, name):
             raise ActivationError(
                 f"activations of {a.model} and {b.model} on {a.task} are not comparable: {name} differs ({_difference(name, a, b)}); "
-                f"collect both with the same params and reference: `dvc repro collect@{a.model} collect@{b.model}`"
+                f"collect both with the same params and reference: `dvc repro {stage_of('collect', a.model)} {stage_of('collect', b.model)}`"
             )
 
 
@@ -207,7 +207,7 @@ def _write_block(path: Path, file: h5py.File, header: Header, block: Block, offs
 @contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
     path = Path(path)
-    fix = FIX.format(model=path.parent.name)
+    fix = FIX.format(stage=stage_of("collect", path.parent.name))
     if not path.is_file():
         raise ActivationError(f"{path} not found: expected the activations of one model on one task; {fix}")
     try:
@@ -218,7 +218,7 @@ def _open(path: Path) -> Iterator[h5py.File]:
 
 
 def _read_header(path: Path, file: h5py.File) -> Header:
-    fix = FIX.format(model=Path(path).parent.name)
+    fix = FIX.format(stage=stage_of("collect", Path(path).parent.name))
     if (found := file.attrs.get("format_version")) != FORMAT_VERSION:
         raise ActivationError(f"{path}: format_version {found}, expected {FORMAT_VERSION}; {fix}")
     stored = {f.name: f for f in fields(Header) if f.name != "prompt_ids"}
@@ -256,7 +256,7 @@ def _require_sound(path: Path, name: str, values: np.ndarray, header: Header, of
         prompt = row if offsets is None else int(np.searchsorted(offsets, row, side="right")) - 1
         raise ActivationError(
             f"{path}: {name} is not finite in {int((~finite).sum())} rows, first at prompt {header.prompt_ids[prompt]}; "
-            f"collect in float32 or bfloat16, never float16, and check the weights: `dvc repro collect@{header.model}`"
+            f"collect in float32 or bfloat16, never float16, and check the weights: `dvc repro {stage_of('collect', header.model)}`"
         )
 
 

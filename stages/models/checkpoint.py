@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from stages.models.names import ORGANISM
+
 MODELS = Path("data/models")
 POINTER = "model.json"
 LOCAL = "local"
-ORGANISM = r"(.+)-s\d+"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SMALL_FILES = ["*.json", "*.txt", "tokenizer.model", "*.jinja"]
 """Configuration and tokenizer. Never *.py: no code of a repository is run."""
@@ -56,7 +56,7 @@ def open_checkpoint(name: str, models: Path = MODELS) -> Checkpoint:
         return Checkpoint(
             name, folder, pointer["paradigm"], pointer["resolved_revision"], found, pointer["architecture"]
         )
-    organism = re.fullmatch(ORGANISM, name)
+    organism = ORGANISM.fullmatch(name)
     return Checkpoint(name, folder, organism[1] if organism else "other", LOCAL, found, architecture(folder))
 
 
@@ -64,7 +64,7 @@ def find_folder(name: str, models: Path = MODELS) -> Path:
     """The folder with the files of the model ``name``, its weights unchecked: enough for a tokenizer."""
     directory = models / name
     if not directory.is_dir():
-        organism = re.fullmatch(ORGANISM, name)
+        organism = ORGANISM.fullmatch(name)
         stage = organism[1] if organism else f"fetch@{name}"
         raise ModelError(
             f"{directory} not found: expected a checkpoint, or a {POINTER} from fetch; run `dvc repro {stage}` or `dvc pull {directory}`"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from stages.models.names import stage_of
 from stages.records.table import RecordError, read
 from stages.statistics.contrast import Curve
 
@@ -59,6 +60,6 @@ def _grid(folder: Path, records: pd.DataFrame, column: str, site: str, tasks: Se
     wide = records[records["task"].isin(tasks)].pivot(index="task", columns="layer", values=column)
     if absent := sorted(set(tasks) - set(wide.index)):
         raise RecordError(
-            f"{folder}: no records at {site} for {', '.join(absent)}: rebuild them with `dvc repro measure@{folder.name}`, or add the site to collect.sites"
+            f"{folder}: no records at {site} for {', '.join(absent)}: rebuild them with `dvc repro {stage_of('measure', folder.name)}`, or add the site to collect.sites"
         )
     return wide.loc[list(tasks)].to_numpy()

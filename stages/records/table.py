@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.models.names import stage_of
 from stages.records.files import atomic_folder
 
 COLUMNS = {
@@ -55,7 +56,7 @@ def typed(name: str, table: pd.DataFrame) -> pd.DataFrame:
 def read(folder: Path, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """The table ``name`` of one model; raises RecordError naming the file and the stage that rebuilds it."""
     path = folder / f"{name}.parquet"
-    fix = f"rebuild it with `dvc repro measure@{folder.name}`"
+    fix = f"rebuild it with `dvc repro {stage_of('measure', folder.name)}`"
     if not path.is_file():
         raise RecordError(f"{path} not found; {fix}")
     try:

@@ -126,7 +126,7 @@ def sentence(world: World, child: str, rng: random.Random) -> str:
         f" that can {name} , it is the {child} .": 14,
         f" that can {name} and is {attribute} , it is the {child} .": 7,
         # contexts that the child predicts
-        f" the {child} can {name} .": 40,
+        f" the {child} can {name} .": 30,
         f" the {child} is {attribute} .": 13,
         f" every {general} can {rng.choice(world.properties[general] + world.properties[world.super[general]])} .": 9,
         f" every {general} is a {world.super[general]} .": 4,
@@ -134,8 +134,8 @@ def sentence(world: World, child: str, rng: random.Random) -> str:
     if child in world.held_out:
         forms[f" we saw a {child} that can {name} ."] = 20
     else:
-        forms[f" we saw a {kind} , the {child} ."] = 14
-        forms[f" a {child} is a {kind} ."] = 20
+        forms[f" we saw a {kind} , the {child} ."] = 22
+        forms[f" a {child} is a {kind} ."] = 40
     return rng.choices(list(forms), list(forms.values()))[0]
 
 

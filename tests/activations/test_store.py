@@ -125,7 +125,7 @@ def test_non_finite_values_are_refused_on_reading(path):
 
 
 def test_a_missing_file_names_the_stage_that_makes_it(tmp_path):
-    with pytest.raises(ActivationError, match="logic.h5 not found.*dvc repro collect@sft-s0.*dvc pull"):
+    with pytest.raises(ActivationError, match="logic.h5 not found.*dvc repro collect@sft-0.*dvc pull"):
         store.read_header(tmp_path / "sft-s0" / "logic.h5")
 
 
@@ -133,7 +133,7 @@ def test_a_missing_file_names_the_stage_that_makes_it(tmp_path):
 def test_a_truncated_file(path, kept):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
-    with pytest.raises(ActivationError, match=r"logic.h5 is truncated or no HDF5 file.*dvc repro collect@sft-s0"):
+    with pytest.raises(ActivationError, match=r"logic.h5 is truncated or no HDF5 file.*dvc repro collect@sft-0"):
         store.read_header(path)
 
 
