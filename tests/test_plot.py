@@ -82,8 +82,8 @@ def test_several_families(folder):
 @pytest.mark.parametrize(
     ("path", "stage", "error"),
     [
-        ("data/records/sft-s0/records.parquet", "measure@sft-s0", RecordError),
-        ("data/records/sft-s0/spectra.parquet", "measure@sft-s0", RecordError),
+        ("data/records/sft-s0/records.parquet", "measure@sft-0", RecordError),
+        ("data/records/sft-s0/spectra.parquet", "measure@sft-0", RecordError),
         ("metrics/train/sft-s0.json", "dvc repro sft", plot.PlotError),
         ("plots/train/rl_zero-s0.csv", "dvc repro rl_zero", plot.PlotError),
         ("plots/hypotheses.csv", "dvc repro test", plot.PlotError),
