@@ -25,7 +25,7 @@ from stages.organisms.family import (
 )  # fmt: skip
 from stages.organisms.finetuning import finetune, own_examples, worked_examples
 from stages.organisms.matching import StopAtDistance
-from stages.organisms.trainer import SaveCheckpoints, evenly_spaced
+from stages.organisms.trainer import SaveCheckpoints, halving_steps
 from stages.params.loading import load
 from stages.params.organisms import Budget, Evaluation, Finetuning
 from stages.records.files import atomic_folder
@@ -60,7 +60,7 @@ def main(organism: str, seed: int) -> None:
 
     with atomic_folder(MODELS / name) as folder:
         checkpoints = folder / "checkpoints"
-        saver = SaveCheckpoints(checkpoints, evenly_spaced(params.steps, params.checkpoints))
+        saver = SaveCheckpoints(checkpoints, halving_steps(params.steps, params.checkpoints))
         callbacks = [stop, saver] if stop else [saver]
         curve = finetune(model, tokenizer, examples, params, checkpoints, seed, callbacks)
         base_samples = pd.read_parquet(MODELS / base_name / SAMPLES)

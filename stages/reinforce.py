@@ -22,7 +22,7 @@ from stages.organisms.family import (
     write_organism,
 )  # fmt: skip
 from stages.organisms.reinforcement import prompts, reinforce
-from stages.organisms.trainer import SaveCheckpoints, evenly_spaced
+from stages.organisms.trainer import SaveCheckpoints, halving_steps
 from stages.params.loading import load
 from stages.params.organisms import Budget, Evaluation, Reinforcement
 from stages.records.files import atomic_folder
@@ -40,7 +40,7 @@ def main(organism: str, seed: int) -> None:
 
     with atomic_folder(MODELS / name) as folder:
         checkpoints = folder / "checkpoints"
-        saver = SaveCheckpoints(checkpoints, evenly_spaced(params.steps, params.checkpoints))
+        saver = SaveCheckpoints(checkpoints, halving_steps(params.steps, params.checkpoints))
         examples = prompts(train, params.steps * params.prompts, seed)
         curve = reinforce(model, tokenizer, examples, params, checkpoints, seed, [saver])
         base_samples = pd.read_parquet(MODELS / base_name / SAMPLES)

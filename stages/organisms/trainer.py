@@ -29,9 +29,9 @@ def shared_arguments(steps: int, learning_rate: float, seed: int, folder: Path) 
     }
 
 
-def evenly_spaced(steps: int, count: int) -> list[int]:
-    """``count`` steps at equal distances, the last one included."""
-    return sorted({round(steps * (index + 1) / count) for index in range(count)})
+def halving_steps(steps: int, count: int) -> list[int]:
+    """``steps`` and its successive halves, ``count`` in all: a run that stops early has passed some of them."""
+    return sorted({steps >> index for index in range(count)} - {0})
 
 
 class Progress(TrainerCallback):
@@ -56,13 +56,13 @@ def run(trainer: Trainer) -> list[dict]:
 
 
 class SaveCheckpoints(TrainerCallback):
-    """Save the model as ``folder/step-N`` at the given steps."""
+    """Save the model as ``folder/step-N`` at the given steps, and where the run ends."""
 
     def __init__(self, folder: Path, steps: list[int]):
         self.folder, self.steps = folder, set(steps)
 
     def on_step_end(self, args, state, control, model=None, **_):
-        if state.global_step in self.steps:
+        if state.global_step in self.steps or control.should_training_stop:
             model.save_pretrained(self.folder / f"step-{state.global_step}")
 
 

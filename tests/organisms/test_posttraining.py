@@ -11,7 +11,7 @@ from stages.organisms.family import check_target
 from stages.organisms.finetuning import finetune, own_examples, worked_examples
 from stages.organisms.matching import StopAtDistance
 from stages.organisms.reinforcement import exact_match_reward, prompts, reinforce
-from stages.organisms.trainer import SaveCheckpoints, evenly_spaced
+from stages.organisms.trainer import SaveCheckpoints, halving_steps
 from stages.params.organisms import Finetuning, Reinforcement, Target
 
 FINETUNING = Finetuning(style="long", steps=12, batch=8, learning_rate=3e-3, schedule="constant", checkpoints=2)
@@ -37,7 +37,7 @@ def test_worked_examples_use_each_row_equally(rows):
 
 def test_finetuning_lowers_the_loss_saves_and_repeats(model, base, tokenizer, rows, tmp_path):
     examples = worked_examples(train_rows(rows), "long", 12 * 8, seed=0)
-    saver = SaveCheckpoints(tmp_path / "a", evenly_spaced(12, 2))
+    saver = SaveCheckpoints(tmp_path / "a", halving_steps(12, 2))
     curve = finetune(model, tokenizer, examples, FINETUNING, tmp_path / "a", 0, [saver])
     assert curve[-1]["value"] < curve[0]["value"]
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"step-6", "step-12"}
@@ -52,6 +52,18 @@ def test_a_run_stops_at_the_wanted_displacement(model, base, tokenizer, rows, tm
     finetune(model, tokenizer, examples, FINETUNING, tmp_path, 0, [stop])
     assert displacement(model, base) == pytest.approx(0.01, rel=0.05)
     assert stop.summary("displacement")["relative_gap"] < 0.05
+
+
+def test_a_run_that_stops_early_keeps_the_checkpoints_it_passed_and_its_last(model, base, tokenizer, rows, tmp_path):
+    examples = worked_examples(train_rows(rows), "long", 12 * 8, seed=0)
+    stop = StopAtDistance(lambda moved: displacement(moved, base), 0.012, 1)
+    finetune(
+        model, tokenizer, examples, FINETUNING, tmp_path, 0, [stop, SaveCheckpoints(tmp_path, halving_steps(12, 4))]
+    )
+    saved = sorted(int(path.name.removeprefix("step-")) for path in tmp_path.iterdir())
+    assert saved[:2] == [1, 3] and 3 < saved[-1] < 12
+    last = type(model).from_pretrained(tmp_path / f"step-{saved[-1]}")
+    assert displacement(last, base) == pytest.approx(0.012, rel=0.05)
 
 
 def test_a_target_out_of_reach_shows_in_the_gap(model, base, tokenizer, rows, tmp_path):
