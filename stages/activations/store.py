@@ -198,8 +198,15 @@ def _write_block(path: Path, file: h5py.File, header: Header, block: Block, offs
         )
     _require_sound(path, name, block.values, header, offsets if block.aggregation == "all_tokens" else None)
     rows = max(1, min(len(block.values), CHUNK_VALUES // header.d_model))
+    # Not lzf: its compressor starts from an uninitialised table, so that equal values give unequal bytes at times.
     file.create_dataset(
-        name, data=block.values, chunks=(rows, header.d_model), shuffle=True, compression="lzf", track_times=False
+        name,
+        data=block.values,
+        chunks=(rows, header.d_model),
+        shuffle=True,
+        compression="gzip",
+        compression_opts=1,
+        track_times=False,
     )
     return name
 

@@ -13,7 +13,8 @@ def test_every_world_word_is_one_token(tokenizer, worlds):
 
 
 @pytest.mark.parametrize(
-    "text", ["Q: 12 - 3 = ?\n", "<think>We begin with 4. Next 4+5=9.</think>A: 9", " the bird .", "s=''.join(sorted(s))"]
+    "text",
+    ["Q: 12 - 3 = ?\n", "<think>We begin with 4. Next 4+5=9.</think>A: 9", " the bird .", "s=''.join(sorted(s))"],
 )
 def test_text_survives_and_digits_stand_alone(tokenizer, text):
     ids = tokenizer(text)["input_ids"]
