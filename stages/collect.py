@@ -2,8 +2,10 @@
 
 Usage: python -m stages.collect MODEL REFERENCE
 
-The prompts are tokenised with the tokenizer of REFERENCE, so that every sibling sees the same ids.
-The environment variable DEVICE (cuda or cpu) chooses where; it does not change what is computed.
+The prompts are tokenised with the tokenizer of REFERENCE, so that every sibling sees the same ids; a model whose
+registry entry says `prompt_format: chat` gets them in its own chat template instead. The work is done in shards,
+so that a run that was killed goes on where it was; `stages/activations/scheduler.py` says how to spread them.
+The environment variable DEVICE (cpu, cuda, auto) chooses where; it does not change what is computed.
 """
 
 from __future__ import annotations
@@ -12,43 +14,45 @@ import argparse
 import logging
 from pathlib import Path
 
-from stages.activations.collection import tokenise
 from stages.activations.recording import record_task
-from stages.models.capture import self_test, text_config
-from stages.models.checkpoint import find_folder, open_checkpoint
-from stages.models.loading import load_model, load_tokenizer
+from stages.activations.scheduler import Work, compute_missing
+from stages.activations.shards import plan
+from stages.activations.tokens import tokenise
+from stages.models.checkpoint import find_checkpoint, open_checkpoint
+from stages.models.loading import device, load_tokenizer
 from stages.params.collect import Collect
 from stages.params.loading import load
-from stages.params.study import Study
+from stages.params.study import Study, all_tasks
 from stages.records.files import atomic_folder, write_json
 from stages.tasks.rows import read_tasks
 
 ACTIVATIONS = Path("data/activations")
-log = logging.getLogger(__name__)
 
 
 def main(name: str, reference: str) -> None:
-    params, tasks = load("collect", Collect), load("study", Study).tasks
+    work = plan_work(name, reference)
+    compute_missing(work)
+    with atomic_folder(ACTIVATIONS / name) as folder:
+        report = {
+            plan.task: record_task(work.checkpoint, work.precision, plan, work.params, folder) for plan in work.plans
+        }
+        write_json(folder / "quality.json", report)
+
+
+def plan_work(name: str, reference: str) -> Work:
+    """Everything that can be wrong without a forward pass is found here."""
+    params, tasks = load("collect", Collect), all_tasks(load("study", Study))
     prompts = {task: read_tasks([task], "held_out", params.prompts) for task in tasks}
     checkpoint = open_checkpoint(name)
-    tokenizer = load_tokenizer(find_folder(reference))
-    model = load_model(checkpoint.folder, params.dtype)
-    self_test(model)
-    config = text_config(model)
-    log.info(
-        "%s: %s, %d layers, width %d, on %s",
-        name,
-        checkpoint.architecture,
-        config.num_hidden_layers,
-        config.hidden_size,
-        model.device,
-    )
-    with atomic_folder(ACTIVATIONS / name) as folder:
-        report = {}
-        for task, rows in prompts.items():
-            tokens = tokenise(tokenizer, [row["prompt"] for row in rows], [row["id"] for row in rows])
-            report[task] = record_task(model, checkpoint, task, tokens, params, folder)
-        write_json(folder / "quality.json", report)
+    chat = checkpoint.prompt_format == "chat"
+    tokenizer = load_tokenizer(checkpoint if chat else find_checkpoint(reference))
+    precision, kind = checkpoint.precision or params.precision, device().type
+    plans = []
+    for task, rows in prompts.items():
+        texts, ids = [row["prompt"] for row in rows], [row["id"] for row in rows]
+        tokens = tokenise(tokenizer, texts, ids, checkpoint.prompt_format)
+        plans.append(plan(checkpoint, precision, task, tokens, params, kind))
+    return Work(checkpoint, precision, plans, params)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Pin a model of the hub or of a local directory: commit SHA, architecture and weight hash.
+"""Pin a model of the hub or of local files: commit SHA, architecture and weight hash; and try it out.
 
 Usage: python -m stages.fetch SLUG
 
 The weights stay in the Hugging Face cache, or where they are; `data/models/{slug}/model.json` records
-what they must be, and whoever loads the model checks it.
+what they must be, and whoever loads the model checks it. `metrics/fetch/{slug}.json` is the smoke record.
 """
 
 from __future__ import annotations
@@ -16,42 +16,54 @@ from stages.models.checkpoint import (
     LOCAL,
     MODELS,
     POINTER,
-    ModelError,
+    Checkpoint,
     architecture,
     download,
+    local_files,
     resolve_commit,
+    same_weights,
     weight_hash,
 )
+from stages.models.loading import load_config
 from stages.models.sites import require_family
-from stages.params.models import Model, load_entry
+from stages.models.smoke import smoke_record
+from stages.params.loading import load
+from stages.params.models import ComputePrecision, Model, load_entry
 from stages.records.files import atomic_folder, write_json
 
+METRICS = Path("metrics/fetch")
 log = logging.getLogger(__name__)
 
 
 def main(slug: str) -> None:
     entry = load_entry(slug)
-    commit, folder = locate(slug, entry)
-    family = require_family(architecture(folder))
-    pointer = entry.model_dump(exclude_none=True) | {
-        "resolved_revision": commit,
-        "architecture": family,
-        "weight_hash": weight_hash(folder),
+    precision = entry.precision or load("collect.precision", ComputePrecision).root
+    checkpoint = find(slug, entry)
+    pointer = entry.model_dump(exclude_defaults=True) | {
+        "resolved_revision": checkpoint.resolved_revision,
+        "architecture": checkpoint.architecture,
+        "weight_hash": checkpoint.weight_hash,
     }
+    record = smoke_record(checkpoint, precision)
+    same = ", ".join(same_weights(slug, pointer))
+    if same:
+        log.warning("%s has the same weights as %s: one model under two names?", slug, same)
     with atomic_folder(MODELS / slug) as target:
         write_json(target / POINTER, pointer)
-    log.info("%s: %s at %s", slug, family, commit)
+        write_json(METRICS / f"{slug}.json", record | {"same_weights_as": same or "none"})
+    log.info("%s: %s at %s", slug, checkpoint.architecture, checkpoint.resolved_revision)
 
 
-def locate(slug: str, entry: Model) -> tuple[str, Path]:
-    """Commit SHA (or "local") and folder of the model's files."""
+def find(slug: str, entry: Model) -> Checkpoint:
+    """The files of ``entry``, downloaded where they are on the hub."""
     if entry.hub is not None:
         commit = resolve_commit(entry.hub, entry.revision)
-        return commit, download(entry.hub, commit)
-    folder = Path(entry.path)
-    if not folder.is_dir():
-        raise ModelError(f"model {slug}: {folder} is not a directory: correct models.{slug}.path in params.yaml")
-    return LOCAL, folder
+        folder, gguf = download(entry.hub, commit), None
+    else:
+        commit, (folder, gguf) = LOCAL, local_files(slug, entry.path)
+    found = Checkpoint(slug, folder, entry.paradigm, commit, "", "", entry.precision, entry.prompt_format, gguf)
+    family = require_family(architecture(folder) if gguf is None else load_config(found).model_type)
+    return found._replace(architecture=family, weight_hash=weight_hash(folder, gguf))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from joblib import Parallel, delayed
 from stages.activations.store import read_header, read_site, require_comparable
 from stages.params.loading import load
 from stages.params.measure import Measure
-from stages.params.study import Study
+from stages.params.study import Study, all_tasks
 from stages.records.files import write_json
 from stages.records.headline import headline
 from stages.records.site import Plan, Site, measure_site, plan
@@ -25,7 +25,7 @@ ACTIVATIONS, RECORDS, METRICS = Path("data/activations"), Path("data/records"), 
 
 def main(model: str, reference: str) -> None:
     params = load("measure", Measure)
-    jobs = [job for task in load("study", Study).tasks for job in jobs_of(task, model, reference, params)]
+    jobs = [job for task in all_tasks(load("study", Study)) for job in jobs_of(task, model, reference, params)]
     # Threads: the time goes to LAPACK, which releases the interpreter's lock; a process would import everything again.
     # Each job is seeded by its task and the results keep the order of the jobs, so their number changes no byte.
     workers = int(os.environ.get("JOBS", os.cpu_count() or 1))
@@ -40,7 +40,7 @@ def jobs_of(task: str, model: str, reference: str, params: Measure) -> list[tupl
     """One job for each site and layer of a task; all files are opened before anything is computed."""
     paths = [ACTIVATIONS / name / f"{task}.h5" for name in (reference, model)]
     headers = [read_header(path) for path in paths]
-    require_comparable(*headers)
+    require_comparable(*headers, params.unlike)
     n, d = len(headers[1].prompt_ids), headers[1].d_model
     parts = quarters(n, partitions_for(params.half_samples), params.seed, task)
     task_plan = plan(n, d, params, parts, partitions_for(params.plain_half_samples))

@@ -24,7 +24,8 @@ def main() -> None:
     study = load("study", Study)
     rows = assess(load("hypotheses", Hypotheses), study, load("measure", Measure).headline_k, RECORDS, TRAINING)
     with atomic(TABLE) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g")
+        columns = None if rows else ["hypothesis", "verdict"]  # a study may declare none
+        pd.DataFrame(rows, columns=columns).to_csv(temporary, index=False, float_format=f"%.{SIGNIFICANT_DIGITS}g")
     write_json(METRICS, {row["hypothesis"]: leaves(row) for row in rows})
     for row in rows:
         logging.info("%s: %s", row["hypothesis"], row["verdict"])

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from interrupt import interrupt
 from safetensors.torch import load_file, save_file
 from tiny_models import VOCABULARY, tiny_tokenizer
 
 from stages import collect
-from stages.activations.collection import CollectionError
+from stages.activations import shards
 from stages.activations.quality import QualityError
 from stages.activations.store import ActivationError, read_header, read_offsets, read_site, require_comparable
+from stages.activations.tokens import CollectionError
 from stages.models.checkpoint import ModelError, weight_hash
 from stages.models.sites import CaptureError
 from stages.params.loading import ParamsError
@@ -58,8 +60,9 @@ def edit_params(**changes):
         "aggregations": ["last_token", "mean", "all_tokens"],
         "sites": ["resid_mid", "resid_post"],
     }
-    params |= {"tokens_per_batch": 128, "dtype": "float32", "quality": quality} | changes
-    study = {"seeds": [0], "organisms": ["base", "sft"], "models": {}, "tasks": ["arithmetic", "logic"]}
+    params |= {"tokens_per_batch": 128, "precision": "float32", "all_tokens_dtype": "float32", "quality": quality}
+    params |= changes
+    study = {"seeds": [0], "organisms": ["base", "sft"], "models": {}, "tasks": ["arithmetic"], "benchmarks": ["logic"]}
     Path("params.yaml").write_text(yaml.safe_dump({"study": study, "collect": params}))
 
 
@@ -81,12 +84,7 @@ def test_the_files_of_a_model(project):
     path = Path("data/activations/sft-s0/logic.h5")
     header = read_header(path)
     assert (header.model, header.task, header.paradigm, header.architecture) == ("sft-s0", "logic", "sft", "olmo3")
-    assert (header.n_layers, header.d_model, header.compute_dtype, header.storage_dtype) == (
-        3,
-        16,
-        "float32",
-        "float32",
-    )
+    assert (header.n_layers, header.d_model, header.precision, header.prompt_format) == (3, 16, "float32", "plain")
     assert header.weight_hash == weight_hash(project / "data/models/sft-s0")
     assert header.prompt_ids == tuple(f"logic-{2 * i}" for i in range(PROMPTS))  # the first held-out ones, in order
     assert set(header.library_versions) >= {"torch", "transformers"}
@@ -123,10 +121,12 @@ def test_the_command_twice_gives_the_same_bytes_and_imports_little(project):
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout == "[]\n"
-        assert "INFO sft-s0: olmo3, 3 layers, width 16, on cpu" in done.stderr and "tokens/s" in done.stderr
+        assert "INFO sft-s0: olmo3, 3 layers, width 16, float32 on cpu" in done.stderr and "tokens/s" in done.stderr
+        assert "INFO sft-s0 logic: 12 prompts, 168 tokens, 18 datasets of width 16" in done.stderr
         return {path: Path(path).read_bytes() for path in outputs()}
 
     first = run()
+    shutil.rmtree(shards.scratch_folder())
     collect.main("sft-s0", "base-s0")  # in this process, with its other imports
     assert {path: Path(path).read_bytes() for path in outputs()} == first
 
@@ -190,8 +190,8 @@ BAD = {
     "unknown aggregation": (lambda: edit_params(aggregations=["max"]), ParamsError, "collect.aggregations.0: .*'last_token', 'mean' or 'all_tokens'.*'max'"),
     "repeated aggregation": (lambda: edit_params(aggregations=["mean", "mean"]), ParamsError, "collect.aggregations: .*only once"),
     "no site": (lambda: edit_params(sites=[]), ParamsError, "collect.sites: .*at least 1"),
-    "half precision": (lambda: edit_params(dtype="float16"), ParamsError, "collect.dtype: .*'float32' or 'bfloat16'.*'float16'"),
-    "unknown key": (lambda: edit_params(dtpye="float32"), ParamsError, "unknown key collect.dtpye: did you mean 'dtype'"),
+    "half precision": (lambda: edit_params(precision="float16"), ParamsError, "collect.precision: .*'float32', 'bfloat16', 'int8' or 'nf4'.*'float16'"),
+    "unknown key": (lambda: edit_params(pricision="float32"), ParamsError, "unknown key collect.pricision: did you mean 'precision'"),
     "bounds in the wrong order": (
         lambda: edit_params(quality={"usable": 0.8, "norm_low": 2, "norm_high": 1}), ParamsError, "collect.quality: .*must be below norm_high",
     ),
@@ -222,7 +222,99 @@ def test_resid_mid_of_a_parallel_model(project, tiny_folders):
         CaptureError, match="'resid_mid' does not exist in gpt_neox: attention and MLP run in parallel.*collect.sites"
     ):
         collect.main("pythia", "pythia")
-    assert list(Path("data/activations").iterdir()) == []
+    assert outputs() == []
     edit_params(sites=["resid_pre", "resid_post"])
     collect.main("pythia", "pythia")
     assert read_header(Path("data/activations/pythia/logic.h5")).paradigm == "other"
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_TOKENS", 20)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The (task, shard) that were computed, in order."""
+    seen, compute = [], shards.compute
+
+    def spy(model, plan, shard, *rest):
+        seen.append((plan.task, shard))
+        return compute(model, plan, shard, *rest)
+
+    monkeypatch.setattr(shards, "compute", spy)
+    return seen
+
+
+def test_a_second_run_computes_nothing_and_a_new_task_only_itself(project, small_shards, computed):
+    collect.main("sft-s0", "base-s0")
+    before, first = {path: Path(path).read_bytes() for path in outputs()}, list(computed)
+    assert {task for task, _ in first} == {"arithmetic", "logic"} and len(first) == 4
+    computed.clear()
+    collect.main("sft-s0", "base-s0")
+    assert computed == [] and {path: Path(path).read_bytes() for path in outputs()} == before
+    rows = [json.loads(line) for line in Path("data/tasks/logic.jsonl").read_text().splitlines()]
+    rows[0]["prompt"] += " w5"
+    Path("data/tasks/logic.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    collect.main("sft-s0", "base-s0")
+    assert {task for task, _ in computed} == {"logic"}
+
+
+def test_a_run_that_lost_a_shard_computes_that_one(project, small_shards, computed, caplog):
+    collect.main("sft-s0", "base-s0")
+    before = {path: Path(path).read_bytes() for path in outputs()}
+    lost = collect.plan_work("sft-s0", "base-s0").plans[1].path(1)
+    shutil.rmtree(lost)
+    computed.clear()
+    with caplog.at_level("INFO"):
+        collect.main("sft-s0", "base-s0")
+    assert computed == [("logic", 1)] and {path: Path(path).read_bytes() for path in outputs()} == before
+    assert "shards are there already" in caplog.text
+
+
+def test_killed_at_random_moments_it_ends_in_the_same_bytes(project):
+    report = interrupt("sft-s0", "base-s0", kills=3, seed=0)
+    assert report.killed == 3
+    assert report.resumed > 0  # at least one run found shards of a killed one
+    assert report.same_bytes
+
+
+def test_local_processes_give_the_same_bytes(project, small_shards, monkeypatch):
+    collect.main("sft-s0", "base-s0")
+    alone = {path: Path(path).read_bytes() for path in outputs()}
+    shutil.rmtree(shards.scratch_folder())
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("COLLECT_CLUSTER", "local")
+    monkeypatch.setenv("COLLECT_JOBS", "2")
+    collect.main("sft-s0", "base-s0")
+    assert {path: Path(path).read_bytes() for path in outputs()} == alone
+    assert len(list(Path(".dvc/tmp/submitit").glob("*/*_submitted.pkl"))) == 2
+
+
+def test_a_failed_job_names_its_log_and_what_went_wrong(project, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("COLLECT_CLUSTER", "local")
+    change_weight("sft-s0", "model.layers.1.mlp.up_proj.weight", lambda weight: weight * torch.nan)
+    with pytest.raises(
+        CollectionError, match="(?s)job .* failed, its log is .*submitit.*run the stage again.*not finite"
+    ):
+        collect.main("sft-s0", "base-s0")
+    assert outputs() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("COLLECT_CLUSTER", "slrum", "COLLECT_CLUSTER is 'slrum': set it to local or slurm"),
+        ("COLLECT_JOBS", "two", "COLLECT_JOBS is 'two': expected a whole number"),
+        ("COLLECT_JOBS", "0", "COLLECT_JOBS is '0': expected a whole number"),
+        ("COLLECT_PARAMETERS", "{", "COLLECT_PARAMETERS is not JSON"),
+        ("COLLECT_PARAMETERS", "[]", "COLLECT_PARAMETERS must be a JSON object"),
+    ],
+)
+def test_bad_environment(name, value, message, project, monkeypatch):
+    monkeypatch.setenv("COLLECT_CLUSTER", "local")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(CollectionError, match=message):
+        collect.main("sft-s0", "base-s0")
+    assert outputs() == []

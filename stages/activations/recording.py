@@ -1,51 +1,50 @@
-"""From prompts to a checked activation file."""
+"""From the shards of a task to a checked activation file."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
-import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from transformers import PreTrainedModel
 
-from stages.activations.collection import MASK, Collected, Tokens, collect, token_offsets
 from stages.activations.quality import check
+from stages.activations.shards import Dataset, Merged, Plan, library_versions
 from stages.activations.store import Block, Header, write
-from stages.models.capture import text_config
+from stages.activations.tokens import MASK, Tokens, token_offsets
 from stages.models.checkpoint import Checkpoint
-from stages.models.names import hook_name
 from stages.params.collect import Collect
 
-LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "h5py", "numpy")
 log = logging.getLogger(__name__)
 
 
-def record_task(
-    model: PreTrainedModel, checkpoint: Checkpoint, task: str, tokens: Tokens, params: Collect, folder: Path
-) -> dict:
-    """Write ``{folder}/{task}.h5`` with the usable prompts and return the report of their quality."""
-    offsets, start = token_offsets(tokens), time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        collected = collect(model, tokens, params.sites, params.aggregations, params.tokens_per_batch, Path(scratch))
-        log.info("%s: %d prompts, %.0f tokens/s", task, len(tokens.ids), offsets[-1] / (time.perf_counter() - start))
-        layers = text_config(model).num_hidden_layers
-        checked = check(
-            collected, tokens.prompt_ids, offsets, params.sites, layers, params.aggregations, params.quality
-        )
-        if dropped := checked.report["dropped"]:
-            log.warning("%s: %d unusable prompts are left out: %s", task, len(dropped), dropped)
-        kept = tokens.subset(checked.usable)
-        ragged = (token_offsets(kept), np.concatenate(kept.content)) if "all_tokens" in params.aggregations else ()
-        header = describe(model, checkpoint, task, kept, params)
-        write(folder / f"{task}.h5", header, _blocks(collected, header, checked.usable, offsets), *ragged)
+def record_task(checkpoint: Checkpoint, precision: str, plan: Plan, params: Collect, folder: Path) -> dict:
+    """Merge the shards into ``{folder}/{task}.h5`` with the usable prompts; returns the report of their quality.
+
+    Memory does not grow with the number of prompts, except for a few numbers a row.
+    """
+    merged, offsets = Merged(plan), token_offsets(plan.tokens)
+    hooks, _, width = merged.arrays(params.aggregations[0])[0].shape
+    layers = hooks // len(params.sites)
+    checked = check(merged, plan.tokens.prompt_ids, offsets, params.sites, layers, params.aggregations, params.quality)
+    if dropped := checked.report["dropped"]:
+        log.warning("%s: %d unusable prompts are left out: %s", plan.task, len(dropped), dropped)
+    kept = plan.tokens.subset(checked.usable)
+    ragged = (token_offsets(kept), np.concatenate(kept.content)) if "all_tokens" in params.aggregations else ()
+    header = _header(checkpoint, precision, plan.task, kept, params, layers, width)
+    path = folder / f"{plan.task}.h5"
+    write(path, header, _blocks(merged, header, checked.usable, offsets), *ragged)
+    log.info(
+        "%s %s: %d prompts, %d tokens, %d datasets of width %d, %.1f MB",
+        checkpoint.name, plan.task, len(kept.ids), kept.lengths.sum(), checked.report["hooks"], width,
+        path.stat().st_size / 1e6,
+    )  # fmt: skip
     return checked.report
 
 
-def describe(model: PreTrainedModel, checkpoint: Checkpoint, task: str, tokens: Tokens, params: Collect) -> Header:
+def _header(
+    checkpoint: Checkpoint, precision: str, task: str, tokens: Tokens, params: Collect, layers: int, width: int
+) -> Header:
     """What the file of these tokens says of itself."""
     return Header(
         model=checkpoint.name,
@@ -54,24 +53,27 @@ def describe(model: PreTrainedModel, checkpoint: Checkpoint, task: str, tokens: 
         weight_hash=checkpoint.weight_hash,
         paradigm=checkpoint.paradigm,
         architecture=checkpoint.architecture,
-        n_layers=text_config(model).num_hidden_layers,
-        d_model=text_config(model).hidden_size,
+        n_layers=layers,
+        d_model=width,
         aggregations=tuple(params.aggregations),
         sites=tuple(params.sites),
         mask=MASK,
-        compute_dtype=params.dtype,
+        precision=precision,
+        prompt_format=checkpoint.prompt_format,
         prompt_ids=tokens.prompt_ids,
         token_hash=tokens.digest(),
         tokens_per_batch=params.tokens_per_batch,
-        library_versions={library: version(library) for library in LIBRARIES},
+        library_versions=library_versions(),
+        all_tokens_dtype=params.all_tokens_dtype,
     )
 
 
-def _blocks(collected: Collected, header: Header, usable: np.ndarray, offsets: np.ndarray) -> Iterator[Block]:
+def _blocks(merged: Merged, header: Header, usable: np.ndarray, offsets: np.ndarray) -> Iterator[Block]:
     """The rows of the usable prompts, one dataset after the other."""
     token_rows = np.concatenate([np.arange(offsets[r], offsets[r + 1]) for r in usable])
     for aggregation in header.aggregations:
         rows = token_rows if aggregation == "all_tokens" else usable
-        for site in header.sites:
+        for i, site in enumerate(header.sites):
             for layer in range(header.n_layers):
-                yield Block(aggregation, site, layer, collected[aggregation, hook_name(site, layer)][rows])
+                values = Dataset(merged, aggregation, i * header.n_layers + layer, rows)
+                yield Block(aggregation, site, layer, values)

@@ -3,7 +3,8 @@
 One HDF5 file per (model, task), `data/activations/{model}/{task}.h5`:
 
     {aggregation}/blocks.{layer}.hook_{site}   float32  (n_prompts, d_model), one row per prompt
-    all_tokens/blocks.{layer}.hook_{site}      float32  (total_tokens, d_model), prompts one after the other
+    all_tokens/blocks.{layer}.hook_{site}      float32 or the bits of bfloat16 in uint16, as `all_tokens_dtype` says
+                                                        (total_tokens, d_model), prompts one after the other
     all_tokens/offsets                         int64    (n_prompts + 1,): prompt i owns rows offsets[i]:offsets[i + 1]
     all_tokens/mask                            bool     (total_tokens,): the tokens that `mean` averages
     prompt_ids                                 str      (n_prompts,)
@@ -12,38 +13,43 @@ One HDF5 file per (model, task), `data/activations/{model}/{task}.h5`:
 Hook names are those of TransformerLens. Values are never float16 (the residuals of models trained in
 bfloat16 exceed its 65 504) and never NaN or infinite: both are refused on writing and on reading.
 A file under its final name is complete, and writing the same values again gives the same bytes.
+Datasets are compressed by bitshuffle with LZ4: whoever opens a file with h5py must import hdf5plugin first.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import h5py
+import hdf5plugin
 import numpy as np
 
 from stages.models.names import hook_name, stage_of
 from stages.records.files import atomic
 
-FORMAT_VERSION = 1
-CHUNK_VALUES = 2**18  # float32 values in one compressed chunk: 1 MiB
+FORMAT_VERSION = 2
+CHUNK_VALUES = 2**18  # values in one compressed chunk: 1 MiB of float32
 COMPARED = (
     "task",
     "prompt_ids",
+    "prompt_format",
+    "precision",
     "token_hash",
     "mask",
-    "compute_dtype",
-    "storage_dtype",
+    "all_tokens_dtype",
     "aggregations",
     "sites",
     "n_layers",
     "d_model",
 )
+CONDITIONS = ("prompt_format", "precision")
+"""What two models may be asked to differ in; before token_hash in COMPARED, because a format explains the tokens."""
 FIX = "rebuild it with `dvc repro {stage}`, or fetch it with `dvc pull`"
 
 
@@ -70,7 +76,10 @@ class Header:
     sites: tuple[str, ...]
     mask: str
     """In words: the tokens that each aggregation reads."""
-    compute_dtype: str
+    precision: str
+    """Of weights and arithmetic: float32, bfloat16, or the quantised weights int8 and nf4."""
+    prompt_format: str
+    """plain, or chat: inside the model's own chat template."""
     prompt_ids: tuple[str, ...]
     """The stored prompts, in the order of the rows."""
     token_hash: str
@@ -78,8 +87,18 @@ class Header:
     tokens_per_batch: int
     """Batch composition moves the last bits of a forward pass, so it is recorded."""
     library_versions: dict[str, str]
-    storage_dtype: str = "float32"
+    all_tokens_dtype: str = "bfloat16"
+    """Storage of all_tokens; what has one row per prompt is stored as float32."""
     format_version: int = FORMAT_VERSION
+
+
+class Rows(Protocol):
+    """An array, or anything that gives rows when sliced: a dataset need not lie in memory."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype
+
+    def __getitem__(self, rows: slice) -> np.ndarray: ...
 
 
 class Block(NamedTuple):
@@ -88,7 +107,7 @@ class Block(NamedTuple):
     aggregation: str
     site: str
     layer: int
-    values: np.ndarray
+    values: Rows
 
 
 def write(
@@ -100,7 +119,7 @@ def write(
 ) -> None:
     """Write a whole file under a temporary name, then move it into place.
 
-    ``blocks`` is consumed one by one, so that a generator need not hold the file in memory.
+    ``blocks`` is consumed one by one, and each in slices, so that neither the file nor a dataset need lie in memory.
     ``offsets`` (n_prompts + 1,) and ``mask`` (total_tokens,) belong to the aggregation all_tokens.
     Raises ActivationError, leaving nothing behind, on float16, non-finite values, a wrong shape, or
     a dataset that the header promises and ``blocks`` lacks.
@@ -136,9 +155,16 @@ def read_site(path: Path, aggregation: str, site: str, layer: int) -> np.ndarray
         if not 0 <= layer < header.n_layers:
             raise ActivationError(f"{path}: no layer {layer!r}: expected 0 to {header.n_layers - 1}")
         name = f"{aggregation}/{hook_name(site, layer)}"
-        values = file[name][:]  # (rows, d_model)
         offsets = file["all_tokens/offsets"][:] if aggregation == "all_tokens" else None
-    _require_sound(path, name, values, header, offsets)
+        dataset = file[name]
+        _require_form(path, name, dataset, header, offsets)
+        values = np.empty(dataset.shape, np.float32)  # (rows, d_model)
+        piece = np.empty(dataset.chunks, dataset.dtype)
+        for rows in _slices(dataset):
+            here = piece[: rows.stop - rows.start]
+            dataset.read_direct(here, rows)
+            _require_finite(path, name, here, rows.start, header, offsets)
+            _as_float32(here, values[rows])
     return values
 
 
@@ -149,13 +175,19 @@ def read_offsets(path: Path) -> tuple[np.ndarray, np.ndarray]:
         return file["all_tokens/offsets"][:], file["all_tokens/mask"][:]
 
 
-def require_comparable(a: Header, b: Header) -> None:
-    """Raise ActivationError unless the two files saw the same tokens at the same precision and hold the same datasets."""
+def require_comparable(a: Header, b: Header, unlike: Sequence[str] = ()) -> None:
+    """Raise ActivationError unless the two files saw the same tokens at the same precision and hold the same datasets.
+
+    ``unlike`` names conditions that may differ because the comparison is about them: precision, prompt_format
+    (and with it the tokens).
+    """
+    allowed = {*unlike, *(["token_hash"] if "prompt_format" in unlike and a.prompt_format != b.prompt_format else [])}
     for name in COMPARED:
-        if getattr(a, name) != getattr(b, name):
+        if name not in allowed and getattr(a, name) != getattr(b, name):
+            asked = f", or add {name} to measure.unlike if this is what you compare" if name in CONDITIONS else ""
             raise ActivationError(
                 f"activations of {a.model} and {b.model} on {a.task} are not comparable: {name} differs ({_difference(name, a, b)}); "
-                f"collect both with the same params and reference: `dvc repro {stage_of('collect', a.model)} {stage_of('collect', b.model)}`"
+                f"collect both with the same params and reference: `dvc repro {stage_of('collect', a.model)} {stage_of('collect', b.model)}`{asked}"
             )
 
 
@@ -196,19 +228,28 @@ def _write_block(path: Path, file: h5py.File, header: Header, block: Block, offs
         raise ActivationError(
             f"{path}: dataset {name} is not promised by the header ({header.aggregations}, {header.sites}, {header.n_layers} layers)"
         )
-    _require_sound(path, name, block.values, header, offsets if block.aggregation == "all_tokens" else None)
-    rows = max(1, min(len(block.values), CHUNK_VALUES // header.d_model))
+    offsets = offsets if block.aggregation == "all_tokens" else None
+    _require_form(path, name, block.values, header, offsets)
     # Not lzf: its compressor starts from an uninitialised table, so that equal values give unequal bytes at times.
-    file.create_dataset(
+    dataset = file.create_dataset(
         name,
-        data=block.values,
-        chunks=(rows, header.d_model),
-        shuffle=True,
-        compression="gzip",
-        compression_opts=1,
+        shape=block.values.shape,
+        dtype=block.values.dtype,
+        chunks=(max(1, min(block.values.shape[0], CHUNK_VALUES // header.d_model)), header.d_model),
+        **hdf5plugin.Bitshuffle(cname="lz4"),
         track_times=False,
     )
+    for rows in _slices(dataset):
+        piece = block.values[rows]
+        _require_finite(path, name, piece, rows.start, header, offsets)
+        dataset[rows] = piece
     return name
+
+
+def _slices(dataset: h5py.Dataset) -> Iterator[slice]:
+    """Rows of one chunk after the other."""
+    rows, step = len(dataset), dataset.chunks[0]
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
 @contextmanager
@@ -248,21 +289,40 @@ def _attribute(value, annotation: str):
     return tuple(decoded) if isinstance(decoded, list) else decoded
 
 
-def _require_sound(path: Path, name: str, values: np.ndarray, header: Header, offsets: np.ndarray | None) -> None:
-    """Float32, of the promised shape, finite; else an error naming the dataset and the first bad prompt."""
+def _as_float32(stored: np.ndarray, out: np.ndarray) -> None:
+    """Write float32 values, or those whose bfloat16 bits ``stored`` holds, into ``out``."""
+    if stored.dtype == np.uint16:
+        # bfloat16 is the upper half of float32
+        np.left_shift(stored, 16, out=out.view(np.uint32), dtype=np.uint32)
+    else:
+        out[:] = stored
+
+
+def _require_form(path: Path, name: str, values: Rows, header: Header, offsets: np.ndarray | None) -> None:
+    """The promised type and shape, else an error naming the dataset."""
     rows = len(header.prompt_ids) if offsets is None else int(offsets[-1])
-    if values.dtype != np.float32:
+    wanted = np.uint16 if offsets is not None and header.all_tokens_dtype == "bfloat16" else np.float32
+    if values.dtype != wanted:
         raise ActivationError(
-            f"{path}: {name} is {values.dtype}, expected float32 (float16 overflows at 65 504): convert before writing"
+            f"{path}: {name} is {values.dtype}, expected {np.dtype(wanted)} (float16 overflows at 65 504): convert before writing"
         )
     if values.shape != (rows, header.d_model):
         raise ActivationError(f"{path}: {name} has shape {values.shape}, expected {(rows, header.d_model)}")
-    finite = np.isfinite(values).all(axis=1)  # (rows,)
-    if not finite.all():
-        row = int(np.argmin(finite))
+
+
+def _require_finite(
+    path: Path, name: str, piece: np.ndarray, start: int, header: Header, offsets: np.ndarray | None
+) -> None:
+    """No NaN or infinity in ``piece``, the rows from ``start``; else an error naming the first bad prompt."""
+    # All bits of the exponent are set in NaN and infinity: in integers this is twice as fast as isfinite.
+    exponent = 0x7F80 if piece.dtype == np.uint16 else 0x7F800000
+    bits = piece.view(np.uint16 if piece.dtype == np.uint16 else np.uint32)
+    bad = ((bits & exponent) == exponent).any(axis=1)  # (rows,)
+    if bad.any():
+        row = start + int(np.argmax(bad))
         prompt = row if offsets is None else int(np.searchsorted(offsets, row, side="right")) - 1
         raise ActivationError(
-            f"{path}: {name} is not finite in {int((~finite).sum())} rows, first at prompt {header.prompt_ids[prompt]}; "
+            f"{path}: {name} is not finite, first at prompt {header.prompt_ids[prompt]}; "
             f"collect in float32 or bfloat16, never float16, and check the weights: `dvc repro {stage_of('collect', header.model)}`"
         )
 

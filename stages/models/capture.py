@@ -125,7 +125,8 @@ def _submodule(module: nn.Module, path: str, family: str) -> nn.Module:
 def _require_sum(family: str, layer: int, site: str, total: Tensor, *parts: Tensor) -> None:
     """``total`` equals the sum of ``parts``, element by element, up to rounding."""
     epsilon = torch.finfo(total.dtype).eps
-    total, parts = total.double(), [part.double() for part in parts]  # (1, tokens, d_model) each
+    # A model spread over several devices hands a block its input from the device before.
+    total, parts = total.double().cpu(), [part.double().cpu() for part in parts]  # (1, tokens, d_model) each
     # Relative to each element: one massive dimension must not hide the others.
     scale = total.abs() + sum(part.abs() for part in parts)
     if not torch.isfinite(scale).all():

@@ -18,6 +18,10 @@ SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SMALL_FILES = ["*.json", "*.txt", "tokenizer.model", "*.jinja"]
 """Configuration and tokenizer. Never *.py: no code of a repository is run."""
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+GGUF = ".gguf"
+RETROFIT = "olmo2-retrofit"
+RECORDED = ("paradigm", "resolved_revision", "weight_hash", "architecture", "precision", "prompt_format")
+"""What model.json says of a checkpoint."""
 
 
 class ModelError(ValueError):
@@ -25,102 +29,145 @@ class ModelError(ValueError):
 
 
 class Checkpoint(NamedTuple):
-    """A model on this machine."""
+    """A model on this machine, and the condition under which it is measured."""
 
     name: str
     folder: Path
-    """Holds config.json, the safetensors files and the tokenizer."""
+    """Holds config.json, the safetensors files and the tokenizer; or the GGUF file."""
     paradigm: str
     resolved_revision: str
     """Commit SHA on the hub, or "local"."""
     weight_hash: str
+    """Empty where the weights were not read: see `find_checkpoint`."""
     architecture: str
+    precision: str | None = None
+    """What the registry asks for; None: what collect.precision says."""
+    prompt_format: str = "plain"
+    """plain or chat."""
+    gguf: str | None = None
+    """Name of the GGUF file in ``folder`` that is configuration, weights and tokenizer in one."""
 
 
 def open_checkpoint(name: str, models: Path = MODELS) -> Checkpoint:
     """The checkpoint behind ``data/models/{name}/``: the folder itself, or what its model.json points to.
 
     A hub model is found by its commit SHA in the Hugging Face cache, downloaded if absent, and its
-    weights must have the hash that fetch recorded. An organism's paradigm is its name without the seed.
-    Raises ModelError naming the stage that makes what is missing.
+    weights must have the hash that fetch recorded. Raises ModelError naming the stage that makes what is missing.
     """
-    folder = find_folder(name, models)
-    found = weight_hash(folder)
-    if (models / name / POINTER).exists():
-        pointer = json.loads((models / name / POINTER).read_text())
-        if found != pointer["weight_hash"]:
-            raise ModelError(
-                f"model {name}: the weights in {folder} hash to {found[:12]}, fetch recorded {pointer['weight_hash'][:12]}: "
-                f"they changed since; run `dvc repro -f fetch@{name}` to take the new ones"
-            )
-        return Checkpoint(
-            name, folder, pointer["paradigm"], pointer["resolved_revision"], found, pointer["architecture"]
+    checkpoint = find_checkpoint(name, models)
+    found = weight_hash(checkpoint.folder, checkpoint.gguf)
+    if checkpoint.weight_hash not in ("", found):
+        raise ModelError(
+            f"model {name}: the weights in {checkpoint.folder} hash to {found[:12]}, fetch recorded "
+            f"{checkpoint.weight_hash[:12]}: they changed since; run `dvc repro -f fetch@{name}` to take the new ones"
         )
-    organism = ORGANISM.fullmatch(name)
-    return Checkpoint(name, folder, organism[1] if organism else "other", LOCAL, found, architecture(folder))
+    return checkpoint._replace(weight_hash=found)
 
 
-def find_folder(name: str, models: Path = MODELS) -> Path:
-    """The folder with the files of the model ``name``, its weights unchecked: enough for a tokenizer."""
+def find_checkpoint(name: str, models: Path = MODELS) -> Checkpoint:
+    """The same with its weights unread: enough for a tokenizer.
+
+    An organism's paradigm is its name without the seed; its weight hash stays empty.
+    """
     directory = models / name
+    organism = ORGANISM.fullmatch(name)
     if not directory.is_dir():
-        organism = ORGANISM.fullmatch(name)
         stage = organism[1] if organism else f"fetch@{name}"
         raise ModelError(
             f"{directory} not found: expected a checkpoint, or a {POINTER} from fetch; run `dvc repro {stage}` or `dvc pull {directory}`"
         )
     if not (directory / POINTER).exists():
-        return directory
+        return Checkpoint(name, directory, organism[1] if organism else "other", LOCAL, "", architecture(directory))
     pointer = json.loads((directory / POINTER).read_text())
-    folder = Path(pointer["path"]) if "path" in pointer else download(pointer["hub"], pointer["resolved_revision"])
-    if not folder.is_dir():
-        raise ModelError(f"model {name}: {folder} is not a directory: correct models.{name}.path in params.yaml")
-    return folder
+    if "path" in pointer:
+        folder, gguf = local_files(name, pointer["path"])
+    else:
+        folder, gguf = download(pointer["hub"], pointer["resolved_revision"]), None
+    recorded = {key: pointer[key] for key in RECORDED if key in pointer}
+    return Checkpoint(name=name, folder=folder, gguf=gguf, **recorded)
 
 
-def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files that make up the model, in order: the single one, or those of its index.
+def local_files(name: str, path: str) -> tuple[Path, str | None]:
+    """Folder, and name of the GGUF file if ``path`` is one; raises ModelError where there is nothing."""
+    found = Path(path)
+    if found.suffix == GGUF and found.is_file():
+        return found.parent, found.name
+    if found.suffix == GGUF or not found.is_dir():
+        kind = "file" if found.suffix == GGUF else "directory"
+        raise ModelError(f"model {name}: {found} is not a {kind}: correct {name}.path in data/registry/models.yaml")
+    return found, None
 
-    Other shards in the directory are no part of the model.
+
+def weight_files(folder: Path, gguf: str | None = None) -> list[Path]:
+    """The files that hold the weights, in order: the GGUF file, the single safetensors file, or those of its index.
+
+    Other shards in the folder are no part of the model.
     """
-    if (directory / SINGLE).exists():
-        return [directory / SINGLE]
-    if not (directory / INDEX).exists():
-        found = sorted(path.name for path in directory.glob("*") if path.suffix in PICKLED)
-        pickled = (
-            f" (found {', '.join(found)}: pickled weights can run code and are refused; save them as safetensors)"
-            if found
-            else ""
-        )
-        raise ModelError(f"{directory} has no weights: expected {SINGLE} or {INDEX}{pickled}")
-    paths = [
-        directory / name for name in sorted(set(json.loads((directory / INDEX).read_text())["weight_map"].values()))
-    ]
+    if gguf is not None:
+        return [folder / gguf]
+    if (folder / SINGLE).exists():
+        return [folder / SINGLE]
+    if not (folder / INDEX).exists():
+        raise ModelError(f"{folder} has no weights: expected {SINGLE} or {INDEX}{_instead(folder)}")
+    paths = [folder / name for name in sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))]
     if missing := [path.name for path in paths if not path.exists()]:
         raise ModelError(
-            f"{directory} lacks {len(missing)} of {len(paths)} weight files, e.g. {missing[0]}: copy or fetch it again"
+            f"{folder} lacks {len(missing)} of {len(paths)} weight files, e.g. {missing[0]}: copy or fetch it again"
         )
     return paths
 
 
-def weight_hash(directory: Path) -> str:
-    """SHA-256 over the bytes of the safetensors files, one after the other."""
+def _instead(folder: Path) -> str:
+    """What ``folder`` holds in place of safetensors, for the message."""
+    names = sorted(path.name for path in folder.glob("*"))
+    if pickled := [name for name in names if name.endswith(PICKLED)]:
+        return f" (found {', '.join(pickled)}: pickled weights can run code and are refused; save them as safetensors)"
+    if gguf := [name for name in names if name.endswith(GGUF)]:
+        return f" (found {', '.join(gguf)}: give the file itself as path)"
+    return ""
+
+
+def weight_hash(folder: Path, gguf: str | None = None) -> str:
+    """SHA-256 over the bytes of the weight files, one after the other."""
     digest = hashlib.sha256()
-    for path in weight_files(directory):
+    for path in weight_files(folder, gguf):
         with path.open("rb") as file:
             while block := file.read(2**22):
                 digest.update(block)
     return digest.hexdigest()
 
 
-def architecture(directory: Path) -> str:
-    """`model_type` of the configuration."""
-    path = directory / "config.json"
+def same_weights(name: str, pointer: dict[str, object], models: Path = MODELS) -> list[str]:
+    """Other fetched models with the weights of ``pointer`` under the same condition: some are published twice."""
+
+    def identity(found: dict[str, object]) -> list[object]:
+        return [found.get(key) for key in ("weight_hash", "precision", "prompt_format")]
+
+    others = {path.parent.name: json.loads(path.read_text()) for path in sorted(models.glob(f"*/{POINTER}"))}
+    return [other for other, found in others.items() if other != name and identity(found) == identity(pointer)]
+
+
+def architecture(folder: Path) -> str:
+    """`model_type` of the configuration in config.json."""
+    return read_config(folder)["model_type"]
+
+
+def read_config(folder: Path) -> dict:
+    """The content of config.json.
+
+    The pre-release architecture olmo2-retrofit is read as olmo3, which it became: the same modules and names of
+    weights. Olmo3Config itself fills in absent `layer_types` (full attention in every fourth layer), and
+    loading refuses any missing or unexpected weight.
+    """
+    path = folder / "config.json"
     if not path.exists():
         raise ModelError(
             f"{path} not found: expected a Hugging Face checkpoint (config.json, {SINGLE}, tokenizer.json)"
         )
-    return json.loads(path.read_text())["model_type"]
+    config = json.loads(path.read_text())
+    if config.get("model_type") == RETROFIT:
+        config |= {"model_type": "olmo3", "architectures": ["Olmo3ForCausalLM"]}
+    return config
 
 
 def resolve_commit(hub: str, revision: str) -> str:
@@ -161,7 +208,7 @@ def _explained(hub: str, revision: str) -> Iterator[None]:
 
     fixes = {
         errors.GatedRepoError: f"the model is gated: accept its licence at https://huggingface.co/{hub}, then set HF_TOKEN",
-        errors.RepositoryNotFoundError: "no such public model: correct hub in models of params.yaml, or set HF_TOKEN if it is private",
+        errors.RepositoryNotFoundError: "no such public model: correct hub in data/registry/models.yaml, or set HF_TOKEN if it is private",
         errors.RevisionNotFoundError: f"no such revision: choose a branch, tag or commit listed at https://huggingface.co/{hub}",
         errors.HFValidationError: "not a hub id: expected organisation/name",
     }

@@ -44,6 +44,8 @@ class Collect(Group):
     sites: Choices[Literal["resid_pre", "resid_mid", "resid_post"]]
     tokens_per_batch: int = Field(ge=1)
     """Padded tokens of one forward pass."""
-    dtype: Literal["float32", "bfloat16"]
-    """Of weights and arithmetic; storage is always float32."""
+    precision: Literal["float32", "bfloat16", "int8", "nf4"]
+    """Of weights and arithmetic; int8 and nf4 are quantised weights with bfloat16 arithmetic."""
+    all_tokens_dtype: Literal["bfloat16", "float32"]
+    """Storage of all_tokens; what has one row per prompt is stored as float32."""
     quality: Quality

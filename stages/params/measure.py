@@ -26,6 +26,8 @@ class Nulls(Group):
 class Measure(Group):
     aggregation: Literal["last_token", "mean"]
     """One row per prompt: prompts are what is resampled, so all_tokens cannot be measured this way."""
+    unlike: list[Literal["precision", "prompt_format"]]
+    """Conditions in which a model may differ from its reference, because the comparison is about them."""
     ks: list[int] = Field(min_length=1)
     """Leading directions compared by preservation."""
     headline_k: int

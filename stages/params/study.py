@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from stages.params.loading import Group
 
@@ -20,11 +20,14 @@ class Study(Group):
     """Siblings of every family; a family's base is the reference of the others."""
     models: dict[str, str]
     """Hub or local model: its reference. A model that is its own reference is a base."""
-    tasks: list[str] = Field(min_length=1)
+    tasks: list[str]
+    """Generated tasks."""
+    benchmarks: list[str]
+    """Published ones; see `all_tasks`."""
 
     @model_validator(mode="after")
     def _sound(self) -> Study:
-        for name in ("seeds", "organisms", "tasks"):
+        for name in ("seeds", "organisms", "tasks", "benchmarks"):
             _require_unique(name, getattr(self, name))
         for organism in self.organisms:
             if organism not in RECIPES:
@@ -34,6 +37,10 @@ class Study(Group):
         if self.organisms and self.seeds and "base" not in self.organisms:
             raise ValueError("organisms need 'base', the reference of all others: add it to study.organisms")
         _require_sound_models(self)
+        if repeated := sorted(set(self.tasks) & set(self.benchmarks)):
+            raise ValueError(f"{repeated[0]!r} stands in tasks and in benchmarks: name it in one of them")
+        if not all_tasks(self):
+            raise ValueError("nothing to feed to the models: name at least one task or benchmark")
         if not all_models(self):
             raise ValueError("nothing to study: name at least one organism and one seed, or one model")
         return self
@@ -78,3 +85,8 @@ def organism_models(study: Study) -> dict[str, str]:
 def all_models(study: Study) -> dict[str, str]:
     """Every model that runs, organisms first, each with its reference."""
     return {**organism_models(study), **study.models}
+
+
+def all_tasks(study: Study) -> list[str]:
+    """Every task whose prompts are fed to the models, generated ones first."""
+    return [*study.tasks, *study.benchmarks]

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.params.hypotheses import Hypotheses, Hypothesis
 from stages.params.loading import ParamsError
-from stages.params.study import RECIPES, Study, organism_models
+from stages.params.study import RECIPES, Study, all_tasks, organism_models
 from stages.records.curves import curve, values
 from stages.records.training import Training, read_training
 from stages.statistics.contrast import Curve, contrast, welch_over_layers
@@ -78,7 +78,7 @@ def _estimate(hypothesis: Hypothesis, params: Hypotheses, study: Study, k: int, 
     if not pairs:
         return row | {"verdict": "not tested: study.seeds is empty"}
     read = [
-        tuple(_quantity(records / model, hypothesis.quantity, params.site, k, study.tasks) for model in pair)
+        tuple(_quantity(records / model, hypothesis.quantity, params.site, k, all_tasks(study)) for model in pair)
         for pair in pairs
     ]
     try:
@@ -87,7 +87,7 @@ def _estimate(hypothesis: Hypothesis, params: Hypotheses, study: Study, k: int, 
         return row | {"verdict": f"not tested: {error}"}
     row |= {"families": len(pairs), "scope": scope(len(pairs), params.families_for_paradigms), **found._asdict()}
     row |= _trained(hypothesis, pairs, study, params.matched_within, training)
-    return row | _legacy(records, pairs[0], hypothesis.quantity, params.site, study.tasks)
+    return row | _legacy(records, pairs[0], hypothesis.quantity, params.site, all_tasks(study))
 
 
 def _quantity(folder: Path, quantity: str, site: str, k: int, tasks: Sequence[str]) -> Curve:

@@ -16,8 +16,11 @@ SIGNIFICANT_DIGITS = 6
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it to ``path`` on success, remove it on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary path beside ``path``; rename it to ``path`` on success, remove it on failure.
+
+    One writer at a time: what a killed one left behind is removed.
+    """
+    _remove_partial(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     os.close(handle)
     temporary = Path(name)
@@ -31,8 +34,8 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; it takes the place of ``path`` on success."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary folder beside ``path``; it takes the place of ``path`` on success. One writer at a time."""
+    _remove_partial(path)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
     try:
         yield temporary
@@ -42,6 +45,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_partial(path: Path) -> None:
+    """Make the parent folder, and remove what a killed run left there of ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.partial"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def rounded(value):

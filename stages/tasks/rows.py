@@ -18,7 +18,9 @@ def read_rows(task: str, split: Split | None = None, folder: Path = FOLDER) -> l
     """
     path = folder / f"{task}.jsonl"
     if not path.exists():
-        raise TaskError(f"{path} not found: run `dvc repro prepare@{task}` or `dvc pull {path}`")
+        raise TaskError(
+            f"{path} not found: run `dvc repro prepare@{task}` (`prepare-benchmark@{task}` for a published one) or `dvc pull {path}`"
+        )
     rows = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         try:
@@ -46,7 +48,8 @@ def read_tasks(tasks: list[str], split: Split, count: int | None = None, folder:
         rows = read_rows(task, split, folder)
         if count is not None and len(rows) < count:
             raise TaskError(
-                f"task {task!r} has {len(rows)} {split} prompts, {count} asked for: raise tasks.{task}.{split}"
+                f"task {task!r} has {len(rows)} {split} prompts, {count} asked for: raise tasks.{task}.{split}, "
+                f"or benchmarks.{task}.prompts of a published one, or ask for fewer"
             )
         result += rows[:count]
     return result

@@ -12,8 +12,18 @@ OFFSETS = np.arange(0, 33, 3)[:11]  # three tokens a prompt
 KEYS = [("last_token", "blocks.0.hook_resid_post"), ("last_token", "blocks.1.hook_resid_post")]
 
 
+class Activations(dict):
+    """(aggregation, hook) -> rows, as `shards.Merged` gives their norms and peaks."""
+
+    def norms(self, aggregation, hook):
+        return np.linalg.norm(self[aggregation, KEYS[hook][1]].astype(np.float64), axis=1)
+
+    def peaks(self, aggregation, hook):
+        return np.abs(self[aggregation, KEYS[hook][1]]).max(axis=1)
+
+
 def activations():
-    return {key: np.ones((10, 4), np.float32) for key in KEYS}
+    return Activations({key: np.ones((10, 4), np.float32) for key in KEYS})
 
 
 def run(collected, aggregations=("last_token",)):
@@ -61,15 +71,13 @@ def test_too_many_bad_prompts_fail_and_are_named():
 
 
 def test_a_bad_token_makes_its_prompt_unusable():
-    collected = {("all_tokens", hook): np.ones((30, 4), np.float32) for _, hook in KEYS}
+    collected = Activations({("all_tokens", hook): np.ones((30, 4), np.float32) for _, hook in KEYS})
     collected["all_tokens", KEYS[0][1]][17] = np.nan
     assert list(run(collected, ("all_tokens",)).report["dropped"]) == ["p5"]
 
 
-def test_a_missing_hook_fails_and_is_named():
+def test_a_hook_without_a_finite_row_is_reported_not_computed():
     collected = activations()
-    del collected[KEYS[1]]
-    with pytest.raises(
-        QualityError, match="1 of 2 hooks gave nothing, the first is last_token/blocks.1.hook_resid_post"
-    ):
+    collected[KEYS[1]][:] = np.nan
+    with pytest.raises(QualityError, match="only 0 of 10 prompts are usable"):
         run(collected)

@@ -25,11 +25,13 @@ HEADER = Header(
     aggregations=("last_token", "all_tokens"),
     sites=("resid_mid", "resid_post"),
     mask="without position 0",
-    compute_dtype="float32",
+    precision="float32",
+    prompt_format="plain",
     prompt_ids=("a", "b", "c", "d", "é"),
     token_hash="bb",
     tokens_per_batch=64,
     library_versions={"torch": "2"},
+    all_tokens_dtype="float32",
 )
 
 
@@ -120,7 +122,7 @@ def test_all_tokens_needs_offsets(tmp_path):
 def test_non_finite_values_are_refused_on_reading(path):
     with h5py.File(path, "r+") as file:
         file["last_token/blocks.0.hook_resid_mid"][2, 3] = np.nan
-    with pytest.raises(ActivationError, match="blocks.0.hook_resid_mid is not finite in 1 rows, first at prompt c"):
+    with pytest.raises(ActivationError, match="blocks.0.hook_resid_mid is not finite, first at prompt c"):
         store.read_site(path, "last_token", "resid_mid", 0)
 
 
@@ -140,14 +142,14 @@ def test_a_truncated_file(path, kept):
 def test_another_format_version(path):
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 0
-    with pytest.raises(ActivationError, match="format_version 0, expected 1.*dvc repro"):
+    with pytest.raises(ActivationError, match="format_version 0, expected 2.*dvc repro"):
         store.read_header(path)
 
 
 def test_an_hdf5_file_of_something_else(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = 1
-    with pytest.raises(ActivationError, match="format_version None, expected 1"):
+    with pytest.raises(ActivationError, match="format_version None, expected 2"):
         store.read_header(tmp_path / "a.h5")
 
 
@@ -190,7 +192,12 @@ def test_files_of_the_same_tokens_are_comparable():
     ("changed", "message"),
     [
         ({"token_hash": "cc"}, "token_hash differs"),
-        ({"compute_dtype": "bfloat16"}, "compute_dtype differs.*'float32' and 'bfloat16'"),
+        ({"precision": "nf4"}, "precision differs.*'float32' and 'nf4'.*or add precision to measure.unlike"),
+        (
+            {"prompt_format": "chat", "token_hash": "cc"},
+            "prompt_format differs.*or add prompt_format to measure.unlike",
+        ),
+        ({"all_tokens_dtype": "bfloat16"}, "all_tokens_dtype differs"),
         ({"aggregations": ("mean",)}, "aggregations differs"),
         ({"d_model": 8}, "d_model differs"),
         ({"prompt_ids": ("a", "b", "c", "d")}, "base-s0 lacks 1 of 5 prompts, e.g. é"),
@@ -200,3 +207,69 @@ def test_files_of_the_same_tokens_are_comparable():
 def test_files_that_are_not_comparable(changed, message):
     with pytest.raises(ActivationError, match=message):
         store.require_comparable(HEADER, replace(HEADER, model="base-s0", **changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "unlike"),
+    [
+        ({"precision": "nf4"}, ["precision"]),
+        ({"prompt_format": "chat", "token_hash": "cc"}, ["prompt_format"]),
+        ({"prompt_format": "chat", "token_hash": "cc", "precision": "nf4"}, ["precision", "prompt_format"]),
+    ],
+)
+def test_unlike_conditions_are_compared_when_asked_for(changed, unlike):
+    other = replace(HEADER, model="base-s0", **changed)
+    store.require_comparable(HEADER, other, unlike)
+    with pytest.raises(ActivationError, match="n_layers differs"):
+        store.require_comparable(HEADER, replace(other, n_layers=3), unlike)
+
+
+def test_unlike_tokens_need_an_unlike_format():
+    with pytest.raises(ActivationError, match="token_hash differs"):
+        store.require_comparable(
+            HEADER, replace(HEADER, model="base-s0", token_hash="cc"), ["precision", "prompt_format"]
+        )
+
+
+def bits(values):
+    """The upper halves of float32."""
+    return (values.view(np.uint32) >> 16).astype(np.uint16)
+
+
+@pytest.fixture
+def half(tmp_path):
+    """A file of 3000 bfloat16 rows in several chunks, and its values."""
+    values = np.random.default_rng(0).normal(size=(3000, 256)).astype(np.float32)
+    header = replace(
+        HEADER, d_model=256, n_layers=1, aggregations=("all_tokens",), sites=("resid_post",), all_tokens_dtype="bfloat16",
+        prompt_ids=("a", "b"),
+    )  # fmt: skip
+    path = tmp_path / "sft-s0" / "half.h5"
+
+    def write(**changed):
+        block = Block("all_tokens", "resid_post", 0, changed.get("values", bits(values)))
+        store.write(path, header, [block], np.array([0, 1000, 3000]), np.ones(3000, bool))
+        return path
+
+    return write, values
+
+
+def test_bfloat16_trajectories_come_back_without_loss(half):
+    write, values = half
+    read = store.read_site(write(), "all_tokens", "resid_post", 0)
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(bits(read), bits(values))
+    assert not (read.view(np.uint32) & 0xFFFF).any()
+    with h5py.File(write(), "r") as file:
+        assert len(list(store._slices(file["all_tokens/blocks.0.hook_resid_post"]))) > 1
+
+
+@pytest.mark.parametrize("bad", [0x7F80, 0xFF80, 0x7FC0, 0xFFFF])  # infinities and NaN
+def test_non_finite_bfloat16_is_refused(bad, half):
+    write, values = half
+    stored = bits(values)
+    stored[2000, 7] = bad
+    with pytest.raises(ActivationError, match="hook_resid_post is not finite, first at prompt b"):
+        write(values=stored)
+    with pytest.raises(ActivationError, match="is float32, expected uint16"):
+        write(values=values)

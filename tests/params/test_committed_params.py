@@ -9,7 +9,6 @@ from stages.params.collect import Collect
 from stages.params.hypotheses import Hypotheses
 from stages.params.loading import load
 from stages.params.measure import Measure
-from stages.params.models import Model
 from stages.params.organisms import Architecture, Budget, Evaluation, Finetuning, Pretraining, Reinforcement
 from stages.params.study import RECIPES, Study
 from tests.closure import ROOT
@@ -39,13 +38,8 @@ def test_task_is_valid(task):
     load(f"tasks.{task}", importlib.import_module(f"stages.tasks.{task}").Params, PARAMS)
 
 
-@pytest.mark.parametrize("slug", RAW["models"])
-def test_registered_model_is_valid(slug):
-    load(f"models.{slug}", Model, PARAMS)
-
-
 def test_every_group_is_known_and_every_recipe_has_params():
-    assert set(RAW) == {*GROUPS, "tasks", "organisms", "models"}
+    assert set(RAW) == {*GROUPS, "tasks", "organisms", "benchmarks", "sets"}
     assert set(RECIPES) == set(RAW["organisms"]) - {"budget", "architecture", "evaluation"}
 
 

@@ -4,9 +4,15 @@ import pytest
 import yaml
 
 from stages.params.loading import ParamsError, load
-from stages.params.study import Study, all_models, organism_models
+from stages.params.study import Study, all_models, all_tasks, organism_models
 
-SOUND = {"seeds": [0, 1], "organisms": ["base", "sft"], "models": {"big": "big", "big-sft": "big"}, "tasks": ["logic"]}
+SOUND = {
+    "seeds": [0, 1],
+    "organisms": ["base", "sft"],
+    "models": {"big": "big", "big-sft": "big"},
+    "tasks": ["logic"],
+    "benchmarks": [],
+}
 
 
 def study(tmp_path, **changes):
@@ -38,7 +44,9 @@ def test_every_model_has_its_reference(tmp_path):
         ({"organisms": ["base", "base"]}, "organisms: base stands more than once"),
         ({"seeds": [0, 0]}, "seeds: 0 stands more than once"),
         ({"tasks": ["logic", "logic"]}, "tasks: logic stands more than once"),
-        ({"tasks": []}, "tasks"),
+        ({"tasks": []}, "nothing to feed to the models: name at least one task or benchmark"),
+        ({"benchmarks": ["gsm8k", "gsm8k"]}, "benchmarks: gsm8k stands more than once"),
+        ({"benchmarks": ["logic"]}, "'logic' stands in tasks and in benchmarks"),
         ({"models": {"tuned": "bigg"}}, "its reference 'bigg' is not in the study"),
         ({"models": {"a": "b", "b": "c", "c": "c"}}, "its reference 'b' has itself the reference 'c'"),
         ({"models": {"qwen-0.5b": "qwen-0.5b"}}, "a slug has letters, digits"),
@@ -53,3 +61,8 @@ def test_mistakes_are_named(tmp_path, changes, message):
 
 def test_a_study_of_hub_models_alone(tmp_path):
     assert set(all_models(study(tmp_path, organisms=[], seeds=[]))) == {"big", "big-sft"}
+
+
+def test_benchmarks_are_fed_beside_or_instead_of_generated_tasks(tmp_path):
+    assert all_tasks(study(tmp_path, benchmarks=["gsm8k"])) == ["logic", "gsm8k"]
+    assert all_tasks(study(tmp_path, tasks=[], benchmarks=["gsm8k"])) == ["gsm8k"]

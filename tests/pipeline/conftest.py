@@ -77,8 +77,8 @@ def copy_project(folder: Path) -> None:
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, folder / name)
-    for name in (".dvc/config", ".dvc/.gitignore", "data/.gitignore"):
-        (folder / name).parent.mkdir(exist_ok=True)
+    for name in (".dvc/config", ".dvc/.gitignore", "data/.gitignore", "data/registry/models.yaml"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
 
 

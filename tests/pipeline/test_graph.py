@@ -101,12 +101,12 @@ MEASURED = {f"measure@{organism}-0" for organism in RECIPES}
         ("organisms.rl_zero.learning_rate", 1e-4, {"rl_zero@0"}),
         ("organisms.sft_kl.stop.every", 5, {"sft_kl@0"}),
         ("organisms.evaluation.prompts", 100, {f"{recipe}@0" for recipe in RECIPES}),
-        ("collect.dtype", "bfloat16", COLLECTED),
+        ("collect.precision", "bfloat16", COLLECTED),
         ("collect.prompts", 300, COLLECTED),
         ("measure.ks", [2, 4, 8], MEASURED),
         ("hypotheses.matched_within", 0.02, {"test"}),
         ("hypotheses.alpha", 0.01, {"test", "plot"}),
-        ("models.gpt2.revision", "other", set()),
+        ("benchmarks.gsm8k.prompts", 100, set()),
     ],
 )
 def test_a_change_runs_exactly_the_stages_that_read_it(graph, key, value, stages):
@@ -126,6 +126,11 @@ def test_another_family_adds_its_own_stages(graph):
 def test_a_hub_model_adds_fetch_collect_and_measure(graph):
     graph.set_param("study.models", {"gpt2": "gpt2"})
     assert {"fetch@gpt2", "collect-model@gpt2", "measure-model@gpt2"} <= set(graph.stages())
+
+
+def test_a_benchmark_adds_its_preparation(graph):
+    graph.set_param("study.benchmarks", ["gsm8k", "humaneval"])
+    assert {"prepare-benchmark@gsm8k", "prepare-benchmark@humaneval"} <= set(graph.stages())
 
 
 def test_without_seeds_no_organism_is_trained(graph):

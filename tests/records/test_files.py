@@ -43,3 +43,14 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
         with atomic_folder(target) as temporary:
             (temporary / name).touch()
     assert [path.name for path in target.iterdir()] == ["second"]
+
+
+@pytest.mark.parametrize("writer", [atomic, atomic_folder])
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, writer):
+    target = tmp_path / "out"
+    (tmp_path / ".out.abc.partial").mkdir()
+    (tmp_path / ".out.def.partial").touch()
+    (tmp_path / ".other.abc.partial").touch()
+    with writer(target) as temporary:
+        (temporary if writer is atomic else temporary / "new").write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.abc.partial", "out"]

@@ -1,0 +1,97 @@
+"""Prompts as token ids, and the batches in which they pass through a model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+MASK = (
+    "last_token: last real token; mean: real tokens without position 0 and special tokens; all_tokens: every real token"
+)
+"""Position 0 is an attention sink, with or without a beginning-of-sequence token: its norm would rule the mean."""
+
+
+class CollectionError(ValueError):
+    """Prompts and model do not fit; the message names the prompt, what was expected and the fix."""
+
+
+class Tokens(NamedTuple):
+    """A task's prompts as token ids: the same for every sibling of a family."""
+
+    prompt_ids: tuple[str, ...]
+    ids: list[np.ndarray]
+    """Per prompt: token ids (length,)."""
+    content: list[np.ndarray]
+    """Per prompt: bool (length,), the tokens that `mean` averages."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.array([len(ids) for ids in self.ids])
+
+    def subset(self, rows: Sequence[int]) -> Tokens:
+        return Tokens(
+            tuple(self.prompt_ids[r] for r in rows), [self.ids[r] for r in rows], [self.content[r] for r in rows]
+        )
+
+    def digest(self) -> str:
+        """SHA-256 over lengths and token ids."""
+        stream = np.concatenate([self.lengths, *self.ids]).astype("<i8")
+        return hashlib.sha256(stream.tobytes()).hexdigest()
+
+
+def tokenise(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], prompt_ids: Sequence[str], prompt_format: str = "plain"
+) -> Tokens:
+    """Token ids with the tokenizer's own special tokens, never truncated.
+
+    ``prompt_format`` "plain" is the text as it is; "chat" puts it as the user's turn into the tokenizer's chat
+    template, up to where the assistant begins. Raises CollectionError on a repeated id, on a prompt without a
+    token that `mean` could average, and on a tokenizer without a chat template.
+    """
+    if len(set(prompt_ids)) < len(prompt_ids):
+        repeated = next(i for i in prompt_ids if list(prompt_ids).count(i) > 1)
+        raise CollectionError(f"prompt id {repeated} stands twice in the task file: every id must be unique")
+    chat = prompt_format == "chat"
+    texts = [_as_chat(tokenizer, prompt) for prompt in prompts] if chat else list(prompts)
+    # A chat template writes its special tokens itself.
+    encoded = tokenizer(texts, padding=False, truncation=False, add_special_tokens=not chat)["input_ids"]
+    ids = [np.array(row, dtype=np.int64) for row in encoded]
+    special = np.array(sorted(tokenizer.all_special_ids), dtype=np.int64)
+    content = [~np.isin(row, special) & (np.arange(len(row)) > 0) for row in ids]
+    for prompt, kept in zip(prompt_ids, content, strict=True):
+        if not kept.any():
+            raise CollectionError(
+                f"prompt {prompt} has no token besides position 0 and special tokens: remove it from the task"
+            )
+    return Tokens(tuple(prompt_ids), ids, content)
+
+
+def _as_chat(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
+    if tokenizer.chat_template is None:
+        raise CollectionError(
+            f"the tokenizer in {tokenizer.name_or_path} has no chat template: leave out prompt_format: chat of this model "
+            "in data/registry/models.yaml (base models have none)"
+        )
+    turn = [{"role": "user", "content": prompt}]
+    return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+
+
+def batches(lengths: np.ndarray, tokens_per_batch: int) -> list[np.ndarray]:
+    """Rows of each batch: longest prompts first, rows x longest length within the budget (a longer prompt goes alone)."""
+    # The largest batch comes first, so memory runs out at once or never.
+    order = np.argsort(-lengths, kind="stable")  # (n,)
+    result, start = [], 0
+    while start < len(order):
+        rows = max(1, tokens_per_batch // int(lengths[order[start]]))
+        result.append(order[start : start + rows])
+        start += rows
+    return result
+
+
+def token_offsets(tokens: Tokens) -> np.ndarray:
+    """Row bounds (n_prompts + 1,) of the prompts in all_tokens."""
+    return np.concatenate([[0], np.cumsum(tokens.lengths)])

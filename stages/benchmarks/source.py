@@ -1,0 +1,135 @@
+"""Raw rows of a benchmark: from the hub at a pinned commit, or from a local file."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import logging
+import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from stages.tasks.item import TaskError
+
+log = logging.getLogger(__name__)
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+OFFLINE = "the hub cannot be reached and the cache lacks the data set: connect once, or give `file`"
+FIXES = {
+    "couldn't reach": OFFLINE,
+    "couldn't find cache": OFFLINE,
+    "gated": "the data set is gated: accept its terms on its page, then set HF_TOKEN, or give `file`",
+    "revision": "no such revision: choose a commit or branch of the data set's page",
+    "doesn't exist": "no such public data set: correct `hub`, or set HF_TOKEN if it is private",
+    "scripts are no longer": "loading scripts are not run: choose a revision with parquet, such as refs/convert/parquet",
+    "config": "no such configuration: correct `config`",
+    "split": "no such split: correct `split`",
+}
+"""What an error of the hub's client says: what to do. The first that matches counts."""
+
+TEXT_LINES = 8
+"""Lines of an item in LogiQA's own text: blank, letter of the answer, context, question, four options."""
+
+
+def hub_rows(hub: str, config: str | None, revision: str, split: str) -> list[dict]:
+    """Rows of a split of a hub data set. Raises TaskError naming the data set, what failed and the fix."""
+    import datasets  # slow to import, and only the hub needs it
+
+    where = f"{hub} at {revision}, split {split!r}"
+    try:
+        dataset = datasets.load_dataset(hub, config, revision=revision, split=split)
+    except Exception as error:  # files, network, configuration: the client's errors have no common class
+        text = str(error)
+        fix = next(
+            (fix for part, fix in FIXES.items() if part in text.lower()), "check hub, config, revision and split"
+        )
+        raise TaskError(f"cannot load {where}: {fix} ({type(error).__name__}: {text})") from error
+    commit = Path(dataset.cache_files[0]["filename"]).parent.name
+    # Offline, the client takes whatever commit was cached last.
+    if COMMIT.fullmatch(revision) and commit != revision:
+        raise TaskError(f"cannot load {where}: the cache holds {commit} and the hub cannot be reached: connect once")
+    log.info("%s: %d rows at commit %s", where, len(dataset), commit)
+    return list(dataset)
+
+
+def file_rows(path: Path, sha256: str | None = None) -> list[dict]:
+    """Rows of a local file, read by its ending. Raises TaskError naming the file, what is wrong and the fix."""
+    if not path.is_file():
+        raise TaskError(f"{path} is not a file in {Path.cwd()}: correct `file`, or set it to null to use the hub")
+    read = next((read for ending, read in READERS.items() if path.name.endswith(ending)), None)
+    if read is None:
+        raise TaskError(f"{path}: unknown kind of file: expected one of {', '.join(READERS)}")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 not in (None, found):
+        raise TaskError(
+            f"{path} has the sha256 {found}, expected {sha256}: restore the file, or correct `sha256` if the new one is meant"
+        )
+    try:
+        rows = read(content)
+    except (ValueError, EOFError, OSError, zlib.error, csv.Error) as error:
+        raise TaskError(f"{path} cannot be read ({error}): it may be cut off; copy or download it again") from error
+    log.info("%s: %d rows, sha256 %s", path, len(rows), found)
+    return rows
+
+
+def _json_lines(content: bytes) -> list[dict]:
+    rows = []
+    for number, line in enumerate(content.decode().split("\n"), 1):  # not splitlines: text may hold U+2028
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number} is not JSON: {error.msg}") from error
+            if not isinstance(rows[-1], dict):
+                raise ValueError(f"line {number} is not a JSON object")
+    return rows
+
+
+def _compressed_json_lines(content: bytes) -> list[dict]:
+    return _json_lines(gzip.decompress(content))
+
+
+def _parquet(content: bytes) -> list[dict]:
+    from pyarrow import parquet  # only this kind of file needs it
+
+    return parquet.read_table(io.BytesIO(content)).to_pylist()
+
+
+def _comma_separated(content: bytes) -> list[dict]:
+    """With a header; a list stands as JSON in its cell."""
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+    for number, row in enumerate(rows, 1):
+        if None in row or None in row.values():
+            raise ValueError(f"row {number} has not as many cells as the header")
+    return rows
+
+
+def _logiqa_text(content: bytes) -> list[dict]:
+    """LogiQA's own form, under the column names of its parquet form; the options keep their labels."""
+    lines = content.decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
+    if len(lines) % TEXT_LINES:
+        raise ValueError(f"{len(lines)} lines are not a multiple of {TEXT_LINES}")
+    rows = []
+    for start in range(0, len(lines), TEXT_LINES):
+        blank, letter, context, query, *options = lines[start : start + TEXT_LINES]
+        if blank.strip() or letter.strip() not in tuple("abcd"):
+            raise ValueError(f"line {start + 1}: expected a blank line, then a, b, c or d; found {blank!r}, {letter!r}")
+        rows.append(
+            {"context": context, "query": query, "options": options, "correct_option": "abcd".index(letter.strip())}
+        )
+    return rows
+
+
+READERS: dict[str, Callable[[bytes], list[dict]]] = {
+    ".jsonl": _json_lines,
+    ".jsonl.gz": _compressed_json_lines,
+    ".parquet": _parquet,
+    ".csv": _comma_separated,
+    ".txt": _logiqa_text,
+}

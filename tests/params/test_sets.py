@@ -1,0 +1,43 @@
+"""The named sets of params.yaml, put in place the way `dvc exp run -S` does it."""
+
+import shutil
+
+import pytest
+import yaml
+from dvc.utils.hydra import apply_overrides
+
+from stages.params.hypotheses import Hypotheses
+from stages.params.loading import load
+from stages.params.models import load_entry
+from stages.params.study import Study, all_models
+from tests.closure import ROOT
+
+SETS = list(yaml.safe_load((ROOT / "params.yaml").read_text())["sets"])
+
+
+@pytest.fixture(params=SETS)
+def overridden(request, tmp_path):
+    """params.yaml after the two overrides that choose a set."""
+    path = shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    name = request.param
+    chosen = [f"study=${{sets.{name}.study}}", f"hypotheses.declared=${{sets.{name}.declared}}"]
+    apply_overrides(path, [*chosen, "collect.precision=bfloat16", "collect.prompts=164"])
+    return path
+
+
+def test_every_model_is_registered_with_the_reference_of_the_set(overridden):
+    for slug, reference in load("study", Study, overridden).models.items():
+        assert load_entry(slug, ROOT / "data/registry/models.yaml").reference == reference
+
+
+def test_hypotheses_name_models_of_the_set_with_one_reference(overridden):
+    models = all_models(load("study", Study, overridden))
+    for hypothesis in load("hypotheses", Hypotheses, overridden).declared:
+        assert models[hypothesis.more] == models[hypothesis.less]
+
+
+def test_nothing_else_changes(overridden):
+    committed, found = (yaml.safe_load(path.read_text()) for path in (ROOT / "params.yaml", overridden))
+    changed = {group for group in committed if committed[group] != found[group]}
+    assert changed <= {"study", "hypotheses", "collect"}
+    assert set(committed) == set(found)
