@@ -15,11 +15,11 @@ import logging
 from pathlib import Path
 
 from stages.activations.recording import record_task
-from stages.activations.scheduler import Work, compute_missing
+from stages.activations.scheduler import Work, compute_missing, device_kind
 from stages.activations.shards import plan
 from stages.activations.tokens import tokenise
 from stages.models.checkpoint import find_checkpoint, open_checkpoint
-from stages.models.loading import device, load_tokenizer
+from stages.models.loading import load_tokenizer
 from stages.params.collect import Collect
 from stages.params.loading import load
 from stages.params.study import Study, all_tasks
@@ -46,13 +46,13 @@ def plan_work(name: str, reference: str) -> Work:
     checkpoint = open_checkpoint(name)
     chat = checkpoint.prompt_format == "chat"
     tokenizer = load_tokenizer(checkpoint if chat else find_checkpoint(reference))
-    precision, kind = checkpoint.precision or params.precision, device().type
+    precision, kind = checkpoint.precision or params.precision, device_kind()
     plans = []
     for task, rows in prompts.items():
         texts, ids = [row["prompt"] for row in rows], [row["id"] for row in rows]
         tokens = tokenise(tokenizer, texts, ids, checkpoint.prompt_format)
         plans.append(plan(checkpoint, precision, task, tokens, params, kind))
-    return Work(checkpoint, precision, plans, params)
+    return Work(checkpoint, precision, kind, plans, params)
 
 
 if __name__ == "__main__":

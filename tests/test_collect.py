@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import VOCABULARY, tiny_tokenizer
 
 from stages import collect
-from stages.activations import shards
+from stages.activations import scheduler, shards
 from stages.activations.quality import QualityError
 from stages.activations.store import ActivationError, read_header, read_offsets, read_site, require_comparable
 from stages.activations.tokens import CollectionError
@@ -310,6 +310,8 @@ def test_a_failed_job_names_its_log_and_what_went_wrong(project, monkeypatch):
         ("COLLECT_JOBS", "0", "COLLECT_JOBS is '0': expected a whole number"),
         ("COLLECT_PARAMETERS", "{", "COLLECT_PARAMETERS is not JSON"),
         ("COLLECT_PARAMETERS", "[]", "COLLECT_PARAMETERS must be a JSON object"),
+        ("COLLECT_PARAMETERS", '{"slurm_gpu": 1}', "COLLECT_PARAMETERS is not what submitit takes: .*slurm_gpu"),
+        ("COLLECT_PARAMETERS", '{"timeout_min": 1.5}', "COLLECT_PARAMETERS is not what submitit takes"),
     ],
 )
 def test_bad_environment(name, value, message, project, monkeypatch):
@@ -318,3 +320,42 @@ def test_bad_environment(name, value, message, project, monkeypatch):
     with pytest.raises(CollectionError, match=message):
         collect.main("sft-s0", "base-s0")
     assert outputs() == []
+
+
+@pytest.mark.parametrize(
+    ("device", "parameters", "kind"),
+    [
+        ("auto", {"gpus_per_node": 1}, "cuda"),
+        ("auto", {"slurm_gres": "gpu:1"}, "cuda"),
+        ("auto", {"slurm_partition": "short"}, "cpu"),
+        ("cpu", {"gpus_per_node": 1}, "cpu"),
+        ("cuda:0", {}, "cuda"),
+    ],
+)
+def test_the_device_on_slurm_is_that_of_the_jobs_not_of_this_machine(device, parameters, kind, monkeypatch):
+    monkeypatch.setenv("COLLECT_CLUSTER", "slurm")
+    monkeypatch.setenv("DEVICE", device)
+    monkeypatch.setenv("COLLECT_PARAMETERS", json.dumps(parameters))
+    assert scheduler.device_kind() == kind
+
+
+def test_shards_planned_for_another_device_are_not_computed(project):
+    work = collect.plan_work("sft-s0", "base-s0")
+    with pytest.raises(CollectionError, match="planned for cuda, the model is on cpu.*set DEVICE=cpu"):
+        scheduler.compute_share(work._replace(device="cuda"), work.missing())
+    assert len(work.missing()) == 2
+
+
+def test_a_job_that_is_started_again_skips_what_it_has_done(project, computed, small_shards):
+    work = collect.plan_work("sft-s0", "base-s0")
+    share = work.missing()
+    scheduler.compute_share(work, share[:2])
+    scheduler.compute_share(work, share)
+    assert computed == [("arithmetic", 0), ("arithmetic", 1), ("logic", 0), ("logic", 1)]
+
+
+def test_the_bar_counts_every_token(project, monkeypatch):
+    counted = []
+    monkeypatch.setattr(scheduler.tqdm, "update", lambda bar, tokens: counted.append(tokens))
+    collect.main("sft-s0", "base-s0")
+    assert sum(counted) == 336 and len(counted) == 4  # batch by batch

@@ -28,7 +28,7 @@ from stages.activations.shards import Plan
 from stages.activations.tokens import CollectionError
 from stages.models.capture import self_test, text_config
 from stages.models.checkpoint import Checkpoint
-from stages.models.loading import load_model
+from stages.models.loading import device, load_model
 from stages.params.collect import Collect
 
 CLUSTERS = ("local", "slurm")
@@ -42,6 +42,8 @@ class Work(NamedTuple):
 
     checkpoint: Checkpoint
     precision: str
+    device: str
+    """cpu or cuda: see `device_kind`."""
     plans: list[Plan]
     params: Collect
 
@@ -52,6 +54,15 @@ class Work(NamedTuple):
     def tokens(self, p: int, shard: int) -> int:
         plan = self.plans[p]
         return int(sum(plan.tokens.lengths[rows].sum() for rows in plan.shards[shard]))
+
+
+def device_kind() -> str:
+    """cpu or cuda, where the shards will be computed: on Slurm a machine other than this one, so nothing is probed."""
+    if os.environ.get("COLLECT_CLUSTER") != "slurm":
+        return device().type
+    name = os.environ.get("DEVICE", "auto").partition(":")[0]
+    asks_for_gpus = any("gpu" in key or "gres" in key for key in _parameters())
+    return ("cuda" if asks_for_gpus else "cpu") if name in ("", "auto") else name
 
 
 def compute_missing(work: Work) -> None:
@@ -70,11 +81,16 @@ def compute_missing(work: Work) -> None:
         _submit(work, missing, cluster)
 
 
-def compute_share(work: Work, share: Sequence[tuple[int, int]], device: str | None = None) -> None:
-    """Load the model once and compute these shards, one after the other."""
-    if device:
-        os.environ["DEVICE"] = device
+def compute_share(work: Work, share: Sequence[tuple[int, int]], on: str | None = None) -> None:
+    """Load the model once and compute these shards, one after the other. ``on``: a device, in place of DEVICE."""
+    if on:
+        os.environ["DEVICE"] = on
     model = load_model(work.checkpoint, work.precision)
+    if model.device.type != work.device:
+        raise CollectionError(
+            f"the shards were planned for {work.device}, the model is on {model.device.type}, which rounds otherwise: "
+            f"set DEVICE={model.device.type} and run the stage again, or give the job a device of the kind {work.device}"
+        )
     self_test(model)
     for p in sorted({p for p, _ in share}):
         require_fit(model, work.plans[p].tokens)
@@ -88,9 +104,10 @@ def compute_share(work: Work, share: Sequence[tuple[int, int]], device: str | No
     total = sum(work.tokens(*item) for item in share)
     with tqdm(total=total, desc=work.checkpoint.name, unit=" tokens", unit_scale=True, disable=None) as bar:
         for p, shard in share:
-            budget = shards.compute(model, work.plans[p], shard, work.params, budget)
+            if work.plans[p].path(shard).is_dir():
+                continue  # a job that Slurm started again has done it before
+            budget = shards.compute(model, work.plans[p], shard, work.params, budget, bar.update)
             done += work.tokens(p, shard)
-            bar.update(work.tokens(p, shard))
     log.info("%s: %d tokens, %.0f tokens/s", work.checkpoint.name, done, done / (time.perf_counter() - start))
 
 
@@ -101,7 +118,14 @@ def _submit(work: Work, missing: list[tuple[int, int]], cluster: str) -> None:
     gpus = torch.cuda.device_count() if os.environ.get("DEVICE", "cuda").startswith("cuda") else 0
     jobs = min(_number("COLLECT_JOBS", max(1, gpus)), len(missing))
     executor = submitit.AutoExecutor(folder=LOGS, cluster=cluster)
-    executor.update_parameters(**{"name": "collect", "timeout_min": 24 * 60, **_parameters()})
+    # Without gpus_per_node, submitit hides the GPUs from local jobs.
+    own = {"gpus_per_node": gpus} if cluster == "local" and gpus else {}
+    try:
+        executor.update_parameters(**{"name": "collect", "timeout_min": 24 * 60, **own, **_parameters()})
+    except (NameError, TypeError, ValueError, AssertionError) as error:
+        raise CollectionError(
+            f"the environment variable COLLECT_PARAMETERS is not what submitit takes: {error}"
+        ) from error
     with executor.batch():
         submitted = [
             # Local processes share the machine's GPUs; a Slurm job sees only its own.

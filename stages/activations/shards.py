@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from stages.activations import forward, tokens
 from stages.activations.forward import Reduced
@@ -95,8 +97,17 @@ def row_counts(prompts: Tokens, rows: np.ndarray, aggregation: str) -> np.ndarra
 class Sink:
     """The open arrays of a shard that is being computed; `put` fills them batch by batch, in the plan's order or not."""
 
-    def __init__(self, folder: Path, plan: Plan, shard: int, params: Collect, hooks: int, width: int) -> None:
-        self.prompts, self.folder = plan.tokens, folder
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan,
+        shard: int,
+        params: Collect,
+        hooks: int,
+        width: int,
+        progress: Callable[[int], object],
+    ) -> None:
+        self.prompts, self.folder, self.progress = plan.tokens, folder, progress
         self.rows = np.concatenate(plan.shards[shard])  # (prompts of the shard,)
         self.arrays: dict[str, np.ndarray] = {}
         self.first: dict[str, dict[int, int]] = {}
@@ -125,6 +136,7 @@ class Sink:
             # float64: the square of a float32 can overflow where its norm does not
             norms = torch.linalg.vector_norm(values, dim=-1, dtype=torch.float64)  # (hooks, rows)
             self.arrays[f"{aggregation}_norms"][:, at] = norms.numpy()
+        self.progress(int(self.prompts.lengths[rows].sum()))
 
     def close(self) -> None:
         for array in self.arrays.values():
@@ -138,12 +150,22 @@ def _stored(values: Tensor, dtype: np.dtype) -> np.ndarray:
     return values.float().numpy()
 
 
-def compute(model, plan: Plan, shard: int, params: Collect, tokens_per_batch: int) -> int:
-    """Compute one shard; it appears under its name when it is complete. Returns the token budget that sufficed."""
+def compute(
+    model: PreTrainedModel,
+    plan: Plan,
+    shard: int,
+    params: Collect,
+    tokens_per_batch: int,
+    progress: Callable[[int], object] = lambda tokens: None,
+) -> int:
+    """Compute one shard; it appears under its name when it is complete. Returns the token budget that sufficed.
+
+    ``progress`` is told the tokens of each batch that is done.
+    """
     config = capture.text_config(model)
     hooks = len(forward.hook_names(params.sites, config.num_hidden_layers))
     with atomic_folder(plan.path(shard)) as folder:
-        sink = Sink(folder, plan, shard, params, hooks, config.hidden_size)
+        sink = Sink(folder, plan, shard, params, hooks, config.hidden_size, progress)
         budget = forward.run_batches(
             model, plan.tokens, plan.shards[shard], params.sites, params.aggregations, tokens_per_batch, sink.put
         )
