@@ -3,8 +3,12 @@
 One thread and one instruction set (AVX2) for every numerical library: a float32 matrix product
 differs in its last bits between one thread and two, and between AVX2 and AVX-512. The settings
 are read when the libraries load, so they are set here, before anything numerical is imported.
+
+And memory that is freed stays with the process: by default glibc gives large arrays back and asks for them
+again, and up to a quarter of a forward pass on a CPU goes into the kernel's clearing of pages.
 """
 
+import ctypes
 import os
 import sys
 
@@ -26,3 +30,12 @@ if _loaded and any(os.environ.get(name) != value for name, value in _FIXED.items
     )
 
 os.environ.update(_FIXED)
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
+try:
+    _malloc_option = ctypes.CDLL("libc.so.6").mallopt
+except (OSError, AttributeError):  # another C library than glibc
+    pass
+else:
+    _malloc_option(_MMAP_THRESHOLD, 2**30)
+    _malloc_option(_TRIM_THRESHOLD, 2**31 - 1)

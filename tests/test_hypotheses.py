@@ -17,7 +17,7 @@ TOTAL = {"name": "more_than_sft", "quantity": "preservation_index", "more": "rl_
 MATCHED = {**TOTAL, "name": "more_at_matched", "less": "sft_matched", "effect": "at_matched_displacement"}
 RANK = {**TOTAL, "name": "rank", "quantity": "effective_rank", "more": "sft", "less": "rl_zero"}
 PARAMS = {
-    "study": {"seeds": [0], "organisms": ["base", "sft", "rl_zero", "sft_matched"], "models": {}, "tasks": list(TASKS)},
+    "study": {"seeds": [0], "organisms": ["base", "sft", "rl_zero", "sft_matched"], "models": {}, "tasks": list(TASKS), "benchmarks": []},
     "measure": {
         "aggregation": "last_token", "ks": [8], "headline_k": 8, "interval_sites": ["resid_post"], "half_samples": 60,
         "plain_half_samples": 12, "confidence": 0.95, "decay_ranks": {"first": 0.08, "last": 0.5}, "components_share": 0.9,

@@ -15,19 +15,19 @@ from stages.records.table import COLUMNS, RecordError, read
 
 N, D, LAYERS, TASKS, SITES = 64, 12, 2, ("logic", "strings"), ("resid_mid", "resid_post")
 PARAMS = {
-    "study": {"seeds": [0], "organisms": ["base", "sft"], "models": {}, "tasks": list(TASKS)},
+    "study": {"seeds": [0], "organisms": ["base", "sft"], "models": {}, "tasks": list(TASKS), "benchmarks": []},
     "measure": {
-        "aggregation": "last_token", "ks": [2, 3], "headline_k": 3, "interval_sites": ["resid_post"], "half_samples": 24,
+        "aggregation": "last_token", "unlike": [], "ks": [2, 3], "headline_k": 3, "interval_sites": ["resid_post"], "half_samples": 24,
         "plain_half_samples": 12, "confidence": 0.95, "decay_ranks": {"first": 0.08, "last": 0.5}, "components_share": 0.9,
         "legacy_k": 100, "nulls": {"subspaces": 100, "spectra": 2}, "seed": 0,
     },
 }  # fmt: skip
 
 
-def collect(model, task, change, prompts=N, token_hash="t"):
+def collect(model, task, change, prompts=N, token_hash="t", precision="float32"):
     header = Header(
         model=model, task=task, resolved_revision="local", weight_hash="w", paradigm="base", architecture="olmo3", n_layers=LAYERS, d_model=D,
-        aggregations=("last_token",), sites=SITES, mask="last real token", compute_dtype="float32",
+        aggregations=("last_token",), sites=SITES, mask="last real token", precision=precision, prompt_format="plain",
         prompt_ids=tuple(f"{task}-{i}" for i in range(prompts)), token_hash=token_hash, tokens_per_batch=1, library_versions={},
     )  # fmt: skip
     generator = np.random.default_rng(len(task))
@@ -139,6 +139,20 @@ def test_other_tokens_are_not_comparable(study):
     with pytest.raises(ActivationError, match="token_hash differs"):
         measure.main("sft-s0", "base-s0")
     assert nothing_written()
+
+
+def test_another_precision_is_compared_only_when_asked_for(study):
+    for task in TASKS:
+        collect("sft-s0", task, lambda x: x, precision="nf4")
+    with pytest.raises(
+        ActivationError, match="precision differs.*'float32' and 'nf4'.*add precision to measure.unlike"
+    ):
+        measure.main("sft-s0", "base-s0")
+    assert nothing_written()
+    params = PARAMS | {"measure": PARAMS["measure"] | {"unlike": ["precision"]}}
+    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    measure.main("sft-s0", "base-s0")
+    assert (study / "data/records/sft-s0").exists()
 
 
 def test_a_bad_parameter_is_named(study):

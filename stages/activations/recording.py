@@ -24,7 +24,7 @@ def record_task(checkpoint: Checkpoint, precision: str, plan: Plan, params: Coll
     Memory does not grow with the number of prompts, except for a few numbers a row.
     """
     merged, offsets = Merged(plan), token_offsets(plan.tokens)
-    hooks, _, width = merged.arrays(params.aggregations[0])[0].shape
+    hooks, _, width = merged.array(params.aggregations[0], 0).shape
     layers = hooks // len(params.sites)
     checked = check(merged, plan.tokens.prompt_ids, offsets, params.sites, layers, params.aggregations, params.quality)
     if dropped := checked.report["dropped"]:

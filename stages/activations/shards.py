@@ -95,59 +95,58 @@ def row_counts(prompts: Tokens, rows: np.ndarray, aggregation: str) -> np.ndarra
 
 
 class Sink:
-    """The open arrays of a shard that is being computed; `put` fills them batch by batch, in the plan's order or not."""
+    """The files of a shard that is being computed; `put` fills them batch by batch.
+
+    A file is mapped for one batch at a time: what stays mapped counts as memory of the process.
+    """
 
     def __init__(
-        self,
-        folder: Path,
-        plan: Plan,
-        shard: int,
-        params: Collect,
-        hooks: int,
-        width: int,
+        self, folder: Path, plan: Plan, shard: int, params: Collect, hooks: int, width: int,
         progress: Callable[[int], object],
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.prompts, self.folder, self.progress = plan.tokens, folder, progress
-        self.rows = np.concatenate(plan.shards[shard])  # (prompts of the shard,)
-        self.arrays: dict[str, np.ndarray] = {}
+        rows = np.concatenate(plan.shards[shard])  # (prompts of the shard,)
         self.first: dict[str, dict[int, int]] = {}
         for aggregation in params.aggregations:
-            counts = row_counts(self.prompts, self.rows, aggregation)
+            counts = row_counts(self.prompts, rows, aggregation)
             starts = np.concatenate([[0], np.cumsum(counts)])
-            self.first[aggregation] = dict(zip(self.rows.tolist(), starts.tolist(), strict=False))
-            shape, halved = (
-                (hooks, int(starts[-1])),
-                aggregation == "all_tokens" and params.all_tokens_dtype == "bfloat16",
-            )
-            self._open(aggregation, np.uint16 if halved else np.float32, (*shape, width))
-            self._open(f"{aggregation}_norms", np.float64, shape)
-            self._open(f"{aggregation}_peaks", np.float32, shape)
+            self.first[aggregation] = dict(zip(rows.tolist(), starts.tolist(), strict=False))
+            shape = hooks, int(starts[-1])
+            halved = aggregation == "all_tokens" and params.all_tokens_dtype == "bfloat16"
+            self._create(aggregation, np.uint16 if halved else np.float32, (*shape, width))
+            self._create(f"{aggregation}_norms", np.float64, shape)
+            self._create(f"{aggregation}_peaks", np.float32, shape)
 
-    def _open(self, name: str, dtype: type, shape: tuple[int, ...]) -> None:
-        self.arrays[name] = np.lib.format.open_memmap(self.folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+    def _create(self, name: str, dtype: type, shape: tuple[int, ...]) -> None:
+        np.lib.format.open_memmap(self.folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
 
     def put(self, rows: np.ndarray, reduced: Reduced) -> None:
         """Write the results of one batch; its prompts lie next to each other in the shard."""
         for aggregation, values in reduced.items():
             start = self.first[aggregation][int(rows[0])]
             at = slice(start, start + values.shape[1])
-            self.arrays[aggregation][:, at] = _stored(values, self.arrays[aggregation].dtype)
-            self.arrays[f"{aggregation}_peaks"][:, at] = values.abs().amax(-1).float().numpy()
+            self._write(aggregation, at, values)
             # float64: the square of a float32 can overflow where its norm does not
-            norms = torch.linalg.vector_norm(values, dim=-1, dtype=torch.float64)  # (hooks, rows)
-            self.arrays[f"{aggregation}_norms"][:, at] = norms.numpy()
+            self._write(f"{aggregation}_norms", at, torch.linalg.vector_norm(values, dim=-1, dtype=torch.float64))
+            self._write(f"{aggregation}_peaks", at, values.abs().amax(-1))
         self.progress(int(self.prompts.lengths[rows].sum()))
 
+    def _write(self, name: str, at: slice, values: Tensor) -> None:
+        array = np.load(self.folder / f"{name}.npy", mmap_mode="r+")
+        array[:, at] = _stored(values, array.dtype)
+
     def close(self) -> None:
-        for array in self.arrays.values():
-            array.flush()
+        """All bytes are on the disk: a shard that is there stays whole when the machine goes down."""
+        for path in self.folder.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file)
 
 
 def _stored(values: Tensor, dtype: np.dtype) -> np.ndarray:
-    """As float32, or as the bits of the nearest bfloat16 in uint16."""
+    """As float32 or float64, or as the bits of the nearest bfloat16 in uint16."""
     if dtype == np.uint16:
         return values.to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
-    return values.float().numpy()
+    return (values if dtype == np.float64 else values.float()).numpy()
 
 
 def compute(
@@ -178,7 +177,6 @@ class Merged:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._arrays: dict[str, list[np.ndarray]] = {}
         self._places: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def norms(self, aggregation: str, hook: int) -> np.ndarray:
@@ -191,20 +189,17 @@ class Merged:
 
     def read(self, aggregation: str, hook: int, rows: np.ndarray | slice, suffix: str = "") -> np.ndarray:
         """Rows (rows, d_model) of one hook, by its number in `forward.hook_names`."""
-        arrays = self.arrays(aggregation + suffix)
         shard_of, row_of = (place[rows] for place in self._locate(aggregation))
-        result = np.empty((len(shard_of), *arrays[0].shape[2:]), arrays[0].dtype)
+        first = self.array(aggregation + suffix, 0)
+        result = np.empty((len(shard_of), *first.shape[2:]), first.dtype)
         for shard in np.unique(shard_of):
             here = shard_of == shard
-            result[here] = arrays[shard][hook, row_of[here]]
+            result[here] = self.array(aggregation + suffix, shard)[hook, row_of[here]]
         return result
 
-    def arrays(self, name: str) -> list[np.ndarray]:
-        """One array (hooks, rows of the shard, ...) a shard, mapped into memory."""
-        if name not in self._arrays:
-            paths = [self.plan.path(shard) / f"{name}.npy" for shard in range(len(self.plan.shards))]
-            self._arrays[name] = [np.load(path, mmap_mode="r") for path in paths]
-        return self._arrays[name]
+    def array(self, name: str, shard: int) -> np.ndarray:
+        """The array (hooks, rows of the shard, ...), mapped until it is let go."""
+        return np.load(self.plan.path(shard) / f"{name}.npy", mmap_mode="r")
 
     def _locate(self, aggregation: str) -> tuple[np.ndarray, np.ndarray]:
         """Shard and row in it, (rows,) each, of every row in prompt order."""
@@ -224,7 +219,7 @@ class Dataset:
 
     def __init__(self, merged: Merged, aggregation: str, hook: int, rows: np.ndarray) -> None:
         self.merged, self.aggregation, self.hook, self.rows = merged, aggregation, hook, rows
-        first = merged.arrays(aggregation)[0]
+        first = merged.array(aggregation, 0)
         self.shape, self.dtype = (len(rows), first.shape[-1]), first.dtype
 
     def __getitem__(self, part: slice) -> np.ndarray:

@@ -314,17 +314,19 @@ def _require_finite(
     path: Path, name: str, piece: np.ndarray, start: int, header: Header, offsets: np.ndarray | None
 ) -> None:
     """No NaN or infinity in ``piece``, the rows from ``start``; else an error naming the first bad prompt."""
-    # All bits of the exponent are set in NaN and infinity: in integers this is twice as fast as isfinite.
-    exponent = 0x7F80 if piece.dtype == np.uint16 else 0x7F800000
-    bits = piece.view(np.uint16 if piece.dtype == np.uint16 else np.uint32)
-    bad = ((bits & exponent) == exponent).any(axis=1)  # (rows,)
-    if bad.any():
-        row = start + int(np.argmax(bad))
-        prompt = row if offsets is None else int(np.searchsorted(offsets, row, side="right")) - 1
-        raise ActivationError(
-            f"{path}: {name} is not finite, first at prompt {header.prompt_ids[prompt]}; "
-            f"collect in float32 or bfloat16, never float16, and check the weights: `dvc repro {stage_of('collect', header.model)}`"
-        )
+    # NaN and infinity are the largest numbers when bits are read as integers: several times faster than isfinite.
+    half = piece.dtype == np.uint16
+    infinity, without_sign = (np.uint16(0x7F80), 0x7FFF) if half else (np.uint32(0x7F800000), 0x7FFFFFFF)
+    size = piece.view(infinity.dtype) & without_sign
+    if size.max(initial=0) < infinity:
+        return
+    bad = (size >= infinity).any(axis=1)  # (rows,)
+    row = start + int(np.argmax(bad))
+    prompt = row if offsets is None else int(np.searchsorted(offsets, row, side="right")) - 1
+    raise ActivationError(
+        f"{path}: {name} is not finite, first at prompt {header.prompt_ids[prompt]}; "
+        f"collect in float32 or bfloat16, never float16, and check the weights: `dvc repro {stage_of('collect', header.model)}`"
+    )
 
 
 def _require_choice(path: Path, kind: str, value: str, choices: tuple[str, ...]) -> None:

@@ -1,0 +1,35 @@
+"""What importing the package fixes for every process."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from tests.closure import ROOT
+
+CODE = """
+import stages, resource, numpy as np
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(2**24)  # 128 MiB, 32,768 pages
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(max(faults() for _ in range(3)))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
+def test_freed_memory_stays_with_the_process():
+    done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1000
+    given_back = CODE.replace("import stages, resource", "import resource")
+    done = subprocess.run([sys.executable, "-c", given_back], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 1000  # else the setting would do nothing
+
+
+def test_numpy_before_the_package_is_an_error():
+    code = "import numpy, stages"
+    environment = {"PYTHONPATH": str(ROOT)}  # the variables are not inherited
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert "import stages before numpy" in done.stderr
