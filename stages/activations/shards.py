@@ -24,19 +24,22 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from stages.activations import forward, tokens
-from stages.activations.forward import Reduced
+from stages.activations.forward import Reduced, hook_names, run_batches
 from stages.activations.tokens import Tokens, batches
-from stages.models import capture, loading, sites
-from stages.models.checkpoint import Checkpoint
+from stages.models.capture import text_config
+from stages.models.checkpoint import Checkpoint, read_config
 from stages.params.collect import Collect
 from stages.records.files import atomic_folder
 
 SHARD_TOKENS = 2**14
 """Real tokens of a shard, at least: what a killed run loses at most."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "h5py", "numpy")
-CODE = (capture, forward, loading, sites, tokens)
-"""Modules whose code decides the values: after an edit, no older shard is taken."""
+STAGES = Path(__file__).parents[1]
+CODE = (
+    "activations/forward.py", "activations/shards.py", "activations/tokens.py",
+    "models/capture.py", "models/checkpoint.py", "models/loading.py", "models/sites.py",
+)  # fmt: skip
+"""Files whose code decides the values: after an edit, no older shard is taken."""
 
 
 class Plan(NamedTuple):
@@ -65,12 +68,13 @@ def plan(checkpoint: Checkpoint, precision: str, task: str, prompts: Tokens, par
     """Batches of similar length, put together to shards in their order. ``device``: cpu or cuda, which round differently."""
     content = {
         "weights": checkpoint.weight_hash,
+        "config": None if checkpoint.gguf else read_config(checkpoint.folder),
         "precision": precision,
         "tokens": prompts.digest(),
         "content": hashlib.sha256(np.concatenate(prompts.content).tobytes()).hexdigest(),
         "params": params.model_dump(exclude={"prompts", "precision", "quality"}),
         "libraries": library_versions(),
-        "code": [hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest() for module in CODE],
+        "code": [hashlib.sha256((STAGES / file).read_bytes()).hexdigest() for file in CODE],
         "device": device,
     }
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
@@ -161,11 +165,11 @@ def compute(
 
     ``progress`` is told the tokens of each batch that is done.
     """
-    config = capture.text_config(model)
-    hooks = len(forward.hook_names(params.sites, config.num_hidden_layers))
+    config = text_config(model)
+    hooks = len(hook_names(params.sites, config.num_hidden_layers))
     with atomic_folder(plan.path(shard)) as folder:
         sink = Sink(folder, plan, shard, params, hooks, config.hidden_size, progress)
-        budget = forward.run_batches(
+        budget = run_batches(
             model, plan.tokens, plan.shards[shard], params.sites, params.aggregations, tokens_per_batch, sink.put
         )
         sink.close()

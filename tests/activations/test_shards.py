@@ -1,5 +1,9 @@
 """Shards: complete or absent, found again by their content alone, and merged in the order of the prompts."""
 
+import shutil
+from copy import deepcopy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +16,7 @@ from stages.activations.shards import Dataset, Merged, compute, plan
 from stages.activations.tokens import token_offsets, tokenise
 from stages.models.checkpoint import Checkpoint
 from stages.params.collect import Collect
+from tests.closure import import_closure
 
 SITES = ("resid_mid", "resid_post")
 QUALITY = {"usable": 0.8, "norm_low": 1e-3, "norm_high": 1e6}
@@ -27,19 +32,14 @@ def params(**changed):
 
 
 def checkpoint(**changed):
-    fields = {
-        "name": "sft-s0",
-        "weight_hash": "aa",
-        "prompt_format": "plain",
-        "precision": None,
-        "architecture": "olmo3",
-    }
-    known = {field: fields.get(field, "") for field in Checkpoint._fields}
-    return Checkpoint(**known | changed)
+    return Checkpoint("sft-s0", Path("model"), "sft", "local", "aa", "olmo3")._replace(**changed)
 
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("model").mkdir()
+    Path("model/config.json").write_text('{"model_type": "olmo3", "sliding_window": 4096}')
     monkeypatch.setenv("COLLECT_SCRATCH", str(tmp_path / "scratch"))
     monkeypatch.setattr(shards, "SHARD_TOKENS", 30)
     return tmp_path / "scratch"
@@ -84,6 +84,21 @@ def test_merged_shards_are_the_naive_passes(all_tokens_dtype, tiny_models):
                 merged.norms("all_tokens", number)[at], np.linalg.norm(hidden, axis=1), rtol=1e-4
             )
             np.testing.assert_allclose(merged.peaks("all_tokens", number)[at], np.abs(hidden).max(1), rtol=1e-4)
+
+
+def test_passes_in_bfloat16_are_kept_without_loss(tiny_models):
+    model, this = deepcopy(tiny_models["olmo3"]).bfloat16(), planned(all_tokens_dtype="bfloat16")
+    for shard in this.missing():
+        compute(model, this, shard, params(all_tokens_dtype="bfloat16"), 40)
+    merged, ends = Merged(this), token_offsets(TOKENS)[1:] - 1
+    for hook in range(6):
+        last = merged.read("last_token", hook, slice(None))
+        bits = merged.read("all_tokens", hook, ends)
+        np.testing.assert_array_equal((bits.astype(np.uint32) << 16).view(np.float32), last)
+        np.testing.assert_allclose(
+            merged.norms("last_token", hook), np.linalg.norm(last.astype(float), axis=1), rtol=1e-12
+        )
+        np.testing.assert_array_equal(merged.peaks("last_token", hook), np.abs(last).max(axis=1))
 
 
 def test_a_dataset_is_read_in_slices(tiny_models):
@@ -138,8 +153,26 @@ def test_what_does_not_change_the_values_does_not():
     assert planned(prompts=5, quality=QUALITY | {"usable": 0.5}).folder == planned().folder
 
 
-def test_edited_code_takes_no_older_shard(monkeypatch, tmp_path):
+def test_another_configuration_of_the_same_weights_is_another_model():
     before = planned().folder
-    (tmp_path / "edited.py").write_text("# another way to run the model\n")
-    monkeypatch.setattr(shards.forward, "__file__", str(tmp_path / "edited.py"))
+    Path("model/config.json").write_text('{"model_type": "olmo3", "sliding_window": 4097}')
     assert planned().folder != before
+
+
+@pytest.mark.parametrize("file", shards.CODE)
+def test_edited_code_takes_no_older_shard(file, monkeypatch, tmp_path):
+    before = planned().folder
+    shutil.copytree(shards.STAGES, tmp_path / "stages")
+    monkeypatch.setattr(shards, "STAGES", tmp_path / "stages")
+    assert planned().folder == before
+    with (tmp_path / "stages" / file).open("a") as code:
+        code.write("# another way to run the model\n")
+    assert planned().folder != before
+
+
+def test_every_file_that_decides_the_values_is_in_the_key():
+    """Whatever computing a shard imports, but for the schema of params and the writing of files."""
+    closure = import_closure("stages/activations/shards.py", "stages/models/loading.py")
+    used = {path.removeprefix("stages/") for path in closure}
+    beside = {"__init__.py", "models/names.py", "params/collect.py", "params/loading.py", "records/files.py"}
+    assert used - beside == set(shards.CODE)
