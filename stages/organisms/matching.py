@@ -49,7 +49,7 @@ class StopAtDistance(TrainerCallback):
         self.reached = self.distance(model)
         if self.reached >= self.target:
             self._settle(model, state.global_step)
-            control.should_training_stop = True
+            control.should_training_stop = control.should_log = True  # a short run has a curve, too
         else:
             self.below = _snapshot(model)
         model.train(training)

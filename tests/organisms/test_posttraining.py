@@ -66,6 +66,14 @@ def test_a_run_that_stops_early_keeps_the_checkpoints_it_passed_and_its_last(mod
     assert displacement(last, base) == pytest.approx(0.012, rel=0.05)
 
 
+def test_a_run_that_stops_before_its_first_log_has_a_curve(model, base, tokenizer, rows, tmp_path):
+    params = FINETUNING.model_copy(update={"steps": 400})  # logs every tenth step
+    examples = worked_examples(train_rows(rows), "long", 400 * 8, seed=0)
+    stop = StopAtDistance(lambda moved: displacement(moved, base), 1e-4, 1)
+    curve = finetune(model, tokenizer, examples, params, tmp_path, 0, [stop])
+    assert [row["quantity"] for row in curve] == ["loss"] and curve[0]["step"] < 10
+
+
 def test_a_target_out_of_reach_shows_in_the_gap(model, base, tokenizer, rows, tmp_path):
     examples = worked_examples(train_rows(rows), "long", 12 * 8, seed=0)
     stop = StopAtDistance(lambda moved: displacement(moved, base), 10.0, 5)
