@@ -18,7 +18,7 @@ PARAMS = {
     "study": {"seeds": [0], "organisms": ["base", "sft"], "models": {}, "tasks": list(TASKS), "benchmarks": []},
     "measure": {
         "aggregation": "last_token", "unlike": [], "ks": [2, 3], "headline_k": 3, "interval_sites": ["resid_post"], "half_samples": 24,
-        "plain_half_samples": 12, "confidence": 0.95, "decay_ranks": {"first": 0.08, "last": 0.5}, "components_share": 0.9,
+        "plain_half_samples": 12, "confidence": 0.95, "decay_ranks": [{"first": 0.08, "last": 0.5}], "bands": [0, 0.3, 1], "components_share": 0.9,
         "legacy_k": 100, "nulls": {"subspaces": 100, "spectra": 2}, "seed": 0,
     },
 }  # fmt: skip

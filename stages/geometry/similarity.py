@@ -96,3 +96,158 @@ def debiased_cka(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """
     x, y = (z - z.mean(axis=-2, keepdims=True) for z in (np.asarray(x, np.float64), np.asarray(y, np.float64)))
     return cka_from_sums(cross_sums(x, y), cross_sums(x, x), cross_sums(y, y))
+
+
+def rbf_cka(x: np.ndarray, y: np.ndarray, scale: float = 1.0) -> float:
+    """Debiased CKA of ``x`` (n, d) and ``y`` (n, e) with Gaussian kernels exp(-|a - b|² / (2 (scale m)²)), m the median distance.
+
+    Sees similarity of neighbourhoods that no linear map keeps. Invariant to translation, rotation and isotropic scale of
+    either side. O(n²) memory. Source: Kornblith et al. 2019; unbiased HSIC of Song et al. 2012. Raises ValueError
+    below 4 prompts, and where half of the prompts coincide.
+    """
+    return _cka_of_kernels(*(_gaussian_kernel(z, scale) for z in (x, y)))
+
+
+def _gaussian_kernel(x: np.ndarray, scale: float) -> np.ndarray:
+    squares = squared_distances(x)  # (n, n)
+    median = np.median(squares[np.triu_indices(len(x), 1)])
+    if median == 0:
+        raise ValueError(
+            "the median distance is 0: at least half of the prompts coincide, a Gaussian kernel has no width"
+        )
+    kernel = np.exp(-squares / (2 * scale**2 * median))
+    np.fill_diagonal(kernel, 0.0)  # as the unbiased HSIC wants it
+    return kernel
+
+
+def _cka_of_kernels(a: np.ndarray, b: np.ndarray) -> float:
+    """Debiased CKA from two kernel matrices (n, n); NaN where one side has no dispersion left after debiasing."""
+    scale = _hsic_of_kernels(a, a) * _hsic_of_kernels(b, b)
+    return float(_hsic_of_kernels(a, b) / np.sqrt(scale)) if scale > 0 else float("nan")
+
+
+def _hsic_of_kernels(a: np.ndarray, b: np.ndarray) -> float:
+    """Unbiased HSIC (Song et al. 2012, eq. 5) from kernel matrices (n, n) with zero diagonals."""
+    n = len(a)
+    if n < 4:
+        raise ValueError(f"unbiased HSIC needs at least 4 prompts, found {n}")
+    rows_a, rows_b = a.sum(axis=0), b.sum(axis=0)  # (n,)
+    total = rows_a.sum() * rows_b.sum()
+    return float((np.vdot(a, b) + total / ((n - 1) * (n - 2)) - 2 / (n - 2) * (rows_a @ rows_b)) / (n * (n - 3)))
+
+
+def squared_distances(x: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances (n, n) between the rows of ``x`` (n, d), never negative."""
+    x = np.asarray(x, np.float64)
+    x = x - x.mean(axis=0)  # for the digits' sake
+    squares = np.einsum("nd,nd->n", x, x)
+    distances = squares[:, None] + squares - 2 * x @ x.T
+    np.fill_diagonal(distances, 0.0)
+    return distances.clip(0)
+
+
+def procrustes_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """min over rotations Q of ‖X - YQ‖², both centred and scaled to unit norm: 2 (1 - ‖X'Y‖_*), 0 to 2.
+
+    ``x`` (n, d), ``y`` (n, e), the narrower padded with zeros in thought. Invariant to translation, rotation and isotropic
+    scale of either side. Source: Schönemann 1966; Williams et al. 2021.
+    """
+    return float(2 * max(0.0, 1 - _nuclear_alignment(x, y)))  # a rounding below 0 is 0
+
+
+def angular_shape_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """arccos ‖X'Y‖_* of the same matrices, radians, 0 to π/2: a metric (triangle inequality). Source: Williams et al. 2021."""
+    return float(np.arccos(np.clip(_nuclear_alignment(x, y), -1.0, 1.0)))
+
+
+def _nuclear_alignment(x: np.ndarray, y: np.ndarray) -> float:
+    """Sum of the singular values of X'Y, both centred and of unit Frobenius norm."""
+    x, y = (z - z.mean(axis=0) for z in (np.asarray(x, np.float64), np.asarray(y, np.float64)))
+    norms = [np.linalg.norm(z) for z in (x, y)]
+    if min(norms) == 0:
+        raise ValueError("a cloud without extent has no shape: every row is the same")
+    return float(np.linalg.svd((x / norms[0]).T @ (y / norms[1]), compute_uv=False).sum())
+
+
+def rsa(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman correlation of the Euclidean distances between all pairs of prompts in ``x`` (n, d) and ``y`` (n, e).
+
+    Invariant to translation, rotation and isotropic scale of either side; -1 to 1, 0 expected for unrelated clouds.
+    Source: Kriegeskorte et al. 2008.
+    """
+    from scipy.stats import rankdata  # here: scipy.stats takes half a second to import
+
+    pairs = np.triu_indices(len(x), 1)
+    a, b = (rankdata(squared_distances(z)[pairs]) for z in (x, y))
+    a, b = a - a.mean(), b - b.mean()
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def mutual_neighbours(x: np.ndarray, y: np.ndarray, k: int = 10) -> float:
+    """Mean share of the ``k`` nearest neighbours of a prompt in ``x`` (n, d) that are so in ``y`` (n, e); chance k / (n - 1).
+
+    Invariant to translation, rotation and isotropic scale of either side. Source: Huh et al. 2024. Raises ValueError
+    unless k < n - 1.
+    """
+    n = len(x)
+    if not 1 <= k < n - 1:
+        raise ValueError(f"k = {k} neighbours of {n} prompts: expected 1 to {n - 2}")
+    near = []
+    for z in (x, y):
+        distances = squared_distances(z)
+        np.fill_diagonal(distances, np.inf)
+        mask = np.zeros((n, n), bool)
+        np.put_along_axis(mask, np.argpartition(distances, k, axis=1)[:, :k], True, axis=1)
+        near.append(mask)
+    return float((near[0] & near[1]).sum() / (n * k))
+
+
+def svcca(x: np.ndarray, y: np.ndarray, share: float = 0.99) -> float:
+    """Mean canonical correlation between the leading directions that carry ``share`` of the variance of each side.
+
+    ``x`` (n, d), ``y`` (n, e), centred; at most n / 5 directions of either side, because with more the correlations
+    are high by chance: with p and q of n prompts about √(max(p, q) / n). Mean over the smaller number. Invariant to
+    translation, rotation and isotropic scale of either side. Source: Raghu et al. 2017.
+    """
+    scores = [_leading_scores(z, share) for z in (x, y)]  # (n, p), orthonormal columns
+    return float(np.linalg.svd(scores[0].T @ scores[1], compute_uv=False).clip(0, 1).mean())
+
+
+def _leading_scores(x: np.ndarray, share: float) -> np.ndarray:
+    """Left singular vectors (n, p) of the centred ``x`` (n, d) that carry ``share`` of its variance, at most n / 5."""
+    x = np.asarray(x, np.float64) - np.mean(x, axis=0, dtype=np.float64)
+    wide = x.shape[1] > len(x)
+    values, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)  # of the smaller Gram matrix
+    values, vectors = values[::-1].clip(0), vectors[:, ::-1]
+    count = 1 + int((np.cumsum(values) < share * values.sum() - 1e-12).sum())
+    kept = max(1, min(count, len(x) // 5))
+    return vectors[:, :kept] if wide else x @ vectors[:, :kept] / np.sqrt(values[:kept])
+
+
+def linear_predictivity(x: np.ndarray, y: np.ndarray, folds: int = 5, ridge: float = 1e-2) -> float:
+    """Share of the variance of ``y`` (n, e) that a ridge regression on ``x`` (n, d) explains on held-out prompts.
+
+    Prompts i, i + folds, … form a fold; the penalty is ``ridge`` times the mean eigenvalue of X'X. R² = 1 - Σ|y - ŷ|² /
+    Σ|y - ȳ_train|², at most 1, negative where the fit is worse than the mean. Not symmetric. Invariant to translation,
+    rotation and isotropic scale of either side. Source: Schrimpf et al. 2018. Raises ValueError below 2 prompts a fold.
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if len(x) < 2 * folds:
+        raise ValueError(f"{folds} folds of {len(x)} prompts: expected at least {2 * folds} prompts")
+    left = total = 0.0
+    for fold in range(folds):
+        test = np.arange(len(x)) % folds == fold
+        mean_x, mean_y = x[~test].mean(axis=0), y[~test].mean(axis=0)
+        predicted = (x[test] - mean_x) @ _ridge_weights(x[~test] - mean_x, y[~test] - mean_y, ridge)
+        left += np.square(y[test] - mean_y - predicted).sum()
+        total += np.square(y[test] - mean_y).sum()
+    return float(1 - left / total) if total else float("nan")
+
+
+def _ridge_weights(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
+    """(d, e) weights of the ridge regression of ``y`` (n, e) on ``x`` (n, d), through the smaller Gram matrix."""
+    n, d = x.shape
+    penalty = ridge * np.square(x).sum() / min(n, d)
+    if d <= n:
+        return np.linalg.solve(x.T @ x + penalty * np.eye(d), x.T @ y)
+    return x.T @ np.linalg.solve(x @ x.T + penalty * np.eye(n), y)

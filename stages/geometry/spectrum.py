@@ -185,24 +185,30 @@ def decay_ranks(spectrum: Spectrum, low: float, high: float) -> tuple[int, int]:
     return max(1, round(low * r)), min(round(high * r), spectrum.n // 3, spectrum.s.shape[-1])
 
 
-def spectral_decay(spectrum: Spectrum, first: int, last: int, floor: float = 0.0) -> Decay:
+def spectral_decay(
+    spectrum: Spectrum, first: int, last: int, floor: float = 0.0, eigen: bool = False, weighted: bool = False
+) -> Decay:
     """Least squares of ln(s_i + floor) on ln i over the 1-based ranks ``first``..``last``; alpha = -slope.
 
-    On singular values: the exponent of the eigenvalues is twice as large. NaN where a fitted value is
+    On singular values, or on s² when ``eigen``, whose exponent is twice as large. ``weighted`` gives rank i the
+    weight 1 / i, so that each octave of ranks counts alike instead of the tail most. NaN where a fitted value is
     zero (and floor is). Invariant to rotation and isotropic scale, and to translation when centred.
-    Raises SpectrumError on fewer than 3 ranks. Source: prior study; α-ReQ, Agrawal et al. 2022 (eigen).
+    Raises SpectrumError on fewer than 3 ranks. Source: prior study (plain, singular); Stringer et al. 2019, and
+    α-ReQ, Agrawal et al. 2022 (weighted, eigen).
     """
     if not 1 <= first <= last - 2 or last > spectrum.s.shape[-1]:
         raise SpectrumError(f"decay needs at least 3 ranks inside 1..{spectrum.s.shape[-1]}, asked for {first}..{last}")
     fitted = spectrum.s[..., first - 1 : last] + floor  # (..., m)
     noise = ROUNDING * max(spectrum.n, spectrum.d)  # of eigenvalues, relative to the largest
     zero = fitted**2 <= noise * spectrum.s[..., :1] ** 2
-    y = np.log(np.where(zero & (floor == 0), np.nan, fitted))
-    x = np.log(np.arange(first, last + 1))
-    x, y = x - x.mean(), y - y.mean(axis=-1, keepdims=True)
-    slope = (y @ x) / (x @ x)
+    y = (2 if eigen else 1) * np.log(np.where(zero & (floor == 0), np.nan, fitted))
+    ranks = np.arange(first, last + 1)
+    weights = 1 / ranks if weighted else np.ones(len(ranks))  # (m,)
+    weights, x = weights / weights.sum(), np.log(ranks)
+    x, y = x - x @ weights, y - (y @ weights)[..., None]
+    slope = (y @ (weights * x)) / (x**2 @ weights)
     with np.errstate(invalid="ignore"):
-        r2 = slope**2 * (x @ x) / (y**2).sum(axis=-1)
+        r2 = slope**2 * (x**2 @ weights) / (y**2 @ weights)
         share = (spectrum.s[..., first - 1 : last] ** 2).sum(axis=-1) / (spectrum.s**2).sum(axis=-1)
     return Decay(-slope, r2, share, first, last)
 
@@ -237,6 +243,36 @@ def condition_number(spectrum: Spectrum) -> np.ndarray:
     first, last = spectrum.s[..., 0], spectrum.s[..., -1]
     sound = last**2 > ROUNDING * max(spectrum.n, spectrum.d) * first**2
     return np.where(sound, first / np.where(sound, last, 1.0), np.nan)
+
+
+def numerical_rank(spectrum: Spectrum) -> np.ndarray:
+    """Number of s_i above max(n, d) ε s_1, ε of float32: the precision of the activations. 0 to r.
+
+    Invariances as `participation_ratio`, and to rescaling of dimensions short of rounding. Source: Golub & Van Loan;
+    numpy's matrix_rank in the data's precision.
+    """
+    floor = max(spectrum.n, spectrum.d) * np.finfo(np.float32).eps * spectrum.s[..., :1]
+    return (spectrum.s > floor).sum(axis=-1).astype(float)
+
+
+def band_ranks(spectrum: Spectrum, low: float, high: float) -> tuple[int, int]:
+    """Ranks (1-based, inclusive) of the band from ``low`` to ``high`` times r: neighbouring bands share none."""
+    r = spectrum.s.shape[-1]
+    return round(low * r) + 1, round(high * r)
+
+
+def band_entropy(spectrum: Spectrum, low: float, high: float) -> np.ndarray:
+    """How evenly the variance inside one band of ranks is spread: H(p) / ln m, p_i = s_i² / sum over the band's m ranks.
+
+    0 (one direction) to 1 (all alike). Compression of the leading directions and flattening of the tail, which
+    one number for the whole spectrum mixes, show apart. NaN for a band of fewer than 2 ranks or without variance.
+    Invariances as `participation_ratio`. Source: after replications of Li et al. 2025.
+    """
+    first, last = band_ranks(spectrum, low, high)
+    if last < first + 1:
+        return np.full(spectrum.s.shape[:-1], np.nan)
+    band = Spectrum(spectrum.s[..., first - 1 : last], spectrum.n, spectrum.d, spectrum.centred)
+    return np.log(_perplexity(_shares(band, eigen=True))) / np.log(last - first + 1)
 
 
 def components_for(spectrum: Spectrum, share: float = 0.9) -> np.ndarray:

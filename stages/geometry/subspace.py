@@ -38,6 +38,41 @@ def preservation_sweep(a: np.ndarray, b: np.ndarray, ks: Sequence[int]) -> np.nd
     return np.stack([_mean_singular_value(cosines[..., :k, :k]) for k in ks])
 
 
+def projection_overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Mean squared cosine of the principal angles between orthonormal bases ``a`` and ``b`` (..., d, k): ‖a'b‖² / k, 0 to 1.
+
+    The share of one subspace that the other holds; expected k/d for random ones. Invariances as `preservation`.
+    Source: Golub & Van Loan. (The prior study divided by k twice.)
+    """
+    return np.square(np.swapaxes(a, -1, -2) @ b).sum(axis=(-1, -2)) / a.shape[-1]
+
+
+def projection_overlap_sweep(a: np.ndarray, b: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+    """`projection_overlap` of the first k columns of ``a`` and ``b`` (..., d, max(ks)), for every k: (len(ks), ...)."""
+    squares = np.square(np.swapaxes(a, -1, -2) @ b)  # (..., k, k)
+    return np.stack([squares[..., :k, :k].sum(axis=(-1, -2)) / k for k in ks])
+
+
+def grassmann_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Geodesic distance √(sum θ²), radians, of the principal angles between orthonormal bases ``a`` and ``b`` (d, k).
+
+    0 to √k π/2; a metric. Small distances are exact to rounding, as `principal_angles` are. Invariances as
+    `preservation`. Source: Edelman, Arias & Smith 1998.
+    """
+    return float(np.linalg.norm(principal_angles(a, b)))
+
+
+def captured_variance(x: np.ndarray, own: np.ndarray, other: np.ndarray) -> float:
+    """Variance of ``x`` (n, d) inside the subspace ``other``, over that inside its ``own`` leading one, (d, k) bases: 0 to 1.
+
+    ‖X other‖² / ‖X own‖²: directions count by the variance they carry, so that a tail of nearly equal ones, whose
+    order is noise, costs little. By chance (k/d) ‖X‖² / ‖X own‖². Not symmetric: X is one model, ``other`` the other's.
+    Centre X to speak of variance. Invariant to a common rotation and to isotropic scale. Source: variance explained in
+    another's principal components, as cross-validated component analyses score it.
+    """
+    return float(np.square(x @ other).sum() / np.square(x @ own).sum())
+
+
 def _mean_singular_value(matrix: np.ndarray) -> np.ndarray:
     """Mean singular value of ``matrix`` (..., k, k), to about 1e-8, at half the time of a singular value decomposition."""
     squares = np.linalg.eigvalsh(np.swapaxes(matrix, -1, -2) @ matrix)
@@ -53,6 +88,19 @@ def chance(d: int, k: int, draws: int, seed: int) -> np.ndarray:
     """
     if k >= d:
         return np.ones(draws)
-    normal = np.random.default_rng([seed, d, k]).standard_normal((draws, d, k))
-    frames, _ = np.linalg.qr(normal)  # Haar up to signs of columns, which no singular value sees
-    return _mean_singular_value(frames[:, :k, :])
+    return _mean_singular_value(_random_frames(d, k, draws, seed)[:, :k, :])
+
+
+@cache
+def grassmann_chance(d: int, k: int, draws: int, seed: int) -> float:
+    """Mean `grassmann_distance` of ``draws`` pairs of random k-subspaces of R^d."""
+    if k >= d:
+        return 0.0
+    cosines = np.linalg.svd(_random_frames(d, k, draws, seed)[:, :k, :], compute_uv=False).clip(0, 1)  # (draws, k)
+    return float(np.linalg.norm(np.arccos(cosines), axis=-1).mean())
+
+
+def _random_frames(d: int, k: int, draws: int, seed: int) -> np.ndarray:
+    """Orthonormal frames (draws, d, k), Haar up to signs of columns, which no singular value sees."""
+    frames, _ = np.linalg.qr(np.random.default_rng([seed, d, k]).standard_normal((draws, d, k)))
+    return frames

@@ -15,6 +15,12 @@ class DecayRanks(Group):
     first: float = Field(gt=0, lt=1)
     last: float = Field(gt=0, le=1)
 
+    @model_validator(mode="after")
+    def _ordered(self) -> DecayRanks:
+        if self.first >= self.last:
+            raise ValueError(f"first ({self.first}) must be below last ({self.last})")
+        return self
+
 
 class Nulls(Group):
     """Random draws behind each chance level."""
@@ -38,7 +44,10 @@ class Measure(Group):
     plain_half_samples: int = Field(ge=6)
     """Behind baselines, ceilings and indices where no interval is asked for."""
     confidence: float = Field(gt=0.5, lt=1)
-    decay_ranks: DecayRanks
+    decay_ranks: list[DecayRanks] = Field(min_length=1)
+    """Ranges of ranks: an exponent that depends on its range is no power law."""
+    bands: list[float] = Field(min_length=2)
+    """Bounds of the bands of ranks, shares of the rank, ascending."""
     components_share: float = Field(gt=0, lt=1)
     """Of the variance, that the counted components carry."""
     legacy_k: int = Field(ge=1)
@@ -53,8 +62,6 @@ class Measure(Group):
             raise ValueError(f"ks: expected different numbers from 1 upwards, found {self.ks}")
         if self.headline_k not in self.ks:
             raise ValueError(f"headline_k {self.headline_k} must be one of ks {self.ks}")
-        if self.decay_ranks.first >= self.decay_ranks.last:
-            raise ValueError(
-                f"decay_ranks: first ({self.decay_ranks.first}) must be below last ({self.decay_ranks.last})"
-            )
+        if self.bands != sorted(set(self.bands)) or self.bands[0] < 0 or self.bands[-1] > 1:
+            raise ValueError(f"bands: expected ascending shares from 0 to 1, found {self.bands}")
         return self

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from stages.geometry.chance import isotropic_spectrum, noise_eigenvalues
-from stages.geometry.registry import Measure, catalogue
+from stages.geometry.registry import SIDES, Measure, catalogue
 from stages.geometry.resampling import Subsets, cka_pairs, factorise_subsets, joint_rows
 from stages.geometry.similarity import debiased_cka
 from stages.geometry.spectrum import Spectrum, effective_rank, factorise
-from stages.geometry.subspace import chance, preservation_sweep
 from stages.statistics.ceiling import LEAST_ROOM, adjusted_index, noise_ceiling
 from stages.statistics.half_sampling import PAIRS, interval, standard_error
 
+Sweep = Callable[[np.ndarray, np.ndarray, Sequence[int]], np.ndarray]
 CONSTANT = 1e-10  # variance / mean square; rounding of float32 leaves 1e-14
 STORED = {"effective_rank": ("value",), "preservation": ("value", "index"), "cka": ("value",)}
 """Quantities whose replicates are stored, from centred variants: what hypotheses may be about."""
@@ -29,8 +29,8 @@ class Plan(NamedTuple):
     """(R, 4, q) rows of the partitions"""
     plain: int
     """partitions used where no interval is asked for"""
-    chance: dict[int, float]
-    """preservation of random subspaces, by k"""
+    chance: dict[tuple[str, int], float]
+    """value without structure, by measure and k (0 where there is none)"""
     nulls: dict[bool, Spectrum]
     """isotropic spectra, by centring"""
     confidence: float
@@ -50,11 +50,14 @@ def plan(n: int, d: int, params, quarters: np.ndarray, plain: int) -> Plan:
     """``params`` is the group `measure`; chance levels depend on n, d and its seed only."""
     # The prior study's min(100, n, d) is all of a small space, where it can only be 1; n / 8: half of what a quarter can hold.
     legacy_k = max(1, min(params.legacy_k, n // 8, d // 4))
-    measures = catalogue(
-        params.ks, (params.decay_ranks.first, params.decay_ranks.last), params.components_share, legacy_k
-    )
-    ks = {variant.k for measure in measures for variant in measure.variants if variant.k}
-    levels = {k: float(chance(d, k, params.nulls.subspaces, params.seed).mean()) for k in sorted(ks)}
+    ranges = [(ranks.first, ranks.last) for ranks in params.decay_ranks]
+    measures = catalogue(params.ks, ranges, params.components_share, legacy_k, params.bands)
+    levels = {
+        (measure.name, variant.k): measure.chance(n, d, variant.k, params.nulls.subspaces, params.seed)
+        for measure in measures
+        if measure.chance
+        for variant in measure.variants
+    }
     nulls = {centred: isotropic_spectrum(n, d, centred, params.nulls.spectra, params.seed) for centred in (True, False)}
     return Plan(measures, quarters, plain, levels, nulls, params.confidence)
 
@@ -87,7 +90,7 @@ def _measure(site: Site, x: np.ndarray, y: np.ndarray, plan: Plan, centred: bool
     """Measures of one centring; one factorisation of each matrix serves them all."""
     quarters = plan.quarters if with_interval else plan.quarters[: plan.plain]
     variants = [(m, v) for m in plan.measures for v in m.variants if v.centred == centred]
-    ks = sorted({v.k for m, v in variants if m.kind == "bases"})
+    ks = sorted({v.k for _, v in variants if v.k})
     k = max((k for k in ks if _too_many(k, quarters, y) == ""), default=0)
     clouds = (x,) if x is y else (x, y)  # the reference against itself is factorised once
     whole = [factorise(z, centred, k) for z in clouds]
@@ -95,17 +98,34 @@ def _measure(site: Site, x: np.ndarray, y: np.ndarray, plan: Plan, centred: bool
     null = plan.nulls[centred]
     name = "centred" if centred else "raw"
     site.spectra[name] = (whole[-1].eigenvalues, noise_eigenvalues(null, whole[-1].eigenvalues.sum()))
-    scores = _Scores(whole, parts, [k for k in ks if not _too_many(k, quarters, y)])
+    comparable = [k for k in ks if not _too_many(k, quarters, y)]
+    scores = {m.name: _Scores(whole, parts, comparable, m.sweep) for m in plan.measures if m.sweep}
+    shifted = [z - z.mean(axis=0) if centred else z for z in clouds]
     for measure, variant in variants:
         if measure.kind == "spectrum":
             row = _spectral(variant.function, whole[-1], parts[-1].pairs, null)
             row["missing"] = measure.undefined if np.isnan(row["value"]) else ""
+        elif measure.kind == "cloud":
+            row = _of_cloud(variant.function, y, quarters, plan.chance.get((measure.name, 0), np.nan))
+            row["missing"] = measure.undefined if np.isnan(row["value"]) else ""
+        elif variant.k and (reason := _too_many(variant.k, quarters, y)):
+            row = {"missing": reason}
+        elif measure.kind == "captured":
+            of = 0 if SIDES[0] in variant.name else -1
+            row = _captured(variant, shifted[of], whole[of], whole[-1 - of], parts[of], quarters[0])
+        elif measure.kind == "bases" and not measure.sweep:
+            bases = [part.halves.basis[0, :, :, : variant.k] for part in parts]  # (2, d, k) of the first partition
+            row = {
+                "value": variant.function(*(w.basis[:, : variant.k] for w in (whole[0], whole[-1]))),
+                "null": plan.chance[measure.name, variant.k],
+                "resample_baseline": variant.function(*bases[0]),
+            }
         elif measure.kind == "bases":
-            reason = _too_many(variant.k, quarters, y)
-            row = {"missing": reason} if reason else scores.row(variant.k, plan.chance[variant.k])
+            level = plan.chance[measure.name, variant.k]
+            row = scores[measure.name].row(variant.k, level)
             if "legacy" in variant.name:  # its k depends on n and d, so that its name cannot say it
                 row["note"] = "; ".join([f"k = {variant.k}", *filter(None, [row.get("note")])])
-        else:
+        elif measure.name == "cka":
             halves = cka_pairs(x, y, quarters, PAIRS)
             row = {
                 "value": float(debiased_cka(x, y)),
@@ -113,6 +133,10 @@ def _measure(site: Site, x: np.ndarray, y: np.ndarray, plan: Plan, centred: bool
                 "resample_baseline": halves.mean(),
                 "replicates": {"value": halves.ravel()},
             }
+        elif with_interval:  # costly: at the sites that matter
+            row = _paired(variant.function, x, y, quarters[0], plan.chance.get((measure.name, 0)))
+        else:
+            continue
         _add(site, measure, variant.name, len(y), plan.confidence if with_interval else None, **row)
 
 
@@ -137,15 +161,50 @@ def _spectral(function, spectrum: Spectrum, halves: Spectrum, null: Spectrum) ->
     }
 
 
+def _of_cloud(function, x: np.ndarray, quarters: np.ndarray, null: float) -> dict:
+    """Value, mean value at n / 2, and value of noise, of a measure that reads the rows themselves."""
+    halves = np.array([function(x[np.concatenate([part[a], part[b]])]) for part in quarters for a, b in PAIRS])
+    return {
+        "value": float(function(x)),
+        "null": null,
+        "resample_baseline": float(halves.mean()),
+        "replicates": {"value": halves},
+    }
+
+
+def _captured(variant, x: np.ndarray, own: Spectrum, other: Spectrum, parts: Subsets, quarters: np.ndarray) -> dict:
+    """Value, chance, and the value between the two halves of one partition of one model."""
+    k = variant.k
+    half = x[quarters[list(PAIRS[0])].ravel()]  # its own leading directions are those of the first half
+    first, second = parts.halves.basis[0, :, :, :k]
+    mine = own.basis[:, :k]
+    return {
+        "value": variant.function(x, mine, other.basis[:, :k]),
+        "null": k / x.shape[1] * float(np.square(x).sum() / np.square(x @ mine).sum()),
+        "resample_baseline": variant.function(half - variant.centred * half.mean(axis=0), first, second),
+    }
+
+
+def _paired(function, x: np.ndarray, y: np.ndarray, quarters: np.ndarray, null: float | None) -> dict:
+    """Value, value of noise (``null``, or of mispaired prompts), and mean value of two halves at n / 2; no interval."""
+    mixed = quarters.ravel()  # (4 q,) in random order
+    halves = [quarters[[a, b]].ravel() for a, b in PAIRS[:2]]
+    return {
+        "value": function(x, y),
+        "null": function(x[mixed], y[np.roll(mixed, 1)]) if null is None else null,
+        "resample_baseline": float(np.mean([function(x[half], y[half]) for half in halves])),
+    }
+
+
 class _Scores:
-    """Preservation of all k between the bases of reference and model, on all prompts and across subsets.
+    """A score of all k between the bases of reference and model, on all prompts and across subsets.
 
     The index is estimated from the two complementary halves of each partition, averaged over partitions; its
     replicate on a half compares the two quarters of that half. One split against an average of many: the
     replicate varies more than the estimate on as many prompts would, and the interval errs on the wide side.
     """
 
-    def __init__(self, whole: Sequence[Spectrum], parts: Sequence[Subsets], ks: list[int]) -> None:
+    def __init__(self, whole: Sequence[Spectrum], parts: Sequence[Subsets], ks: list[int], sweep: Sweep) -> None:
         self.position = {k: i for i, k in enumerate(ks)}
         self.effective = min(float(effective_rank(spectrum, eigen=True)) for spectrum in whole)
         if not ks:
@@ -153,10 +212,12 @@ class _Scores:
         first, second = np.array(PAIRS).T
         halves = [part.halves.basis for part in parts]  # (R, 2, d, k)
         quarters = [part.quarters.basis for part in parts]  # (R, 4, d, k)
-        self.same = preservation_sweep(whole[0].basis, whole[-1].basis, ks)  # (ks,)
-        self.same_halves = preservation_sweep(halves[0], halves[-1], ks)  # (ks, R, 2)
-        self.across = _across([[h[:, side] for side in (0, 1)] for h in halves], ks)  # each (ks, R)
-        self.within = _across([[q[:, side] for side in (first, second)] for q in quarters], ks)  # each (ks, R, pairs)
+        self.same = sweep(whole[0].basis, whole[-1].basis, ks)  # (ks,)
+        self.same_halves = sweep(halves[0], halves[-1], ks)  # (ks, R, 2)
+        self.across = _across([[h[:, side] for side in (0, 1)] for h in halves], ks, sweep)  # each (ks, R)
+        self.within = _across(
+            [[q[:, side] for side in (first, second)] for q in quarters], ks, sweep
+        )  # each (ks, R, pairs)
 
     def row(self, k: int, level: float) -> dict:
         """Everything that the record of one k holds."""
@@ -178,15 +239,17 @@ class _Scores:
         }  # fmt: skip
 
 
-def _across(bases: Sequence[Sequence[np.ndarray]], ks: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _across(
+    bases: Sequence[Sequence[np.ndarray]], ks: list[int], sweep: Sweep
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cross score, noise ceiling and within-reference score between subsets 0 and 1: (ks, ...) each.
 
     ``bases``: those of the reference, and of the model unless it is the reference; (..., d, k) for each subset.
     """
     reference, model = bases[0], bases[-1]
-    cross = (preservation_sweep(reference[0], model[1], ks) + preservation_sweep(reference[1], model[0], ks)) / 2
-    within = preservation_sweep(*reference, ks)
-    return cross, noise_ceiling(within, preservation_sweep(*model, ks)), within
+    cross = (sweep(reference[0], model[1], ks) + sweep(reference[1], model[0], ks)) / 2
+    within = sweep(*reference, ks)
+    return cross, noise_ceiling(within, sweep(*model, ks)), within
 
 
 def _add(

@@ -5,7 +5,7 @@ import pytest
 
 from stages.geometry.registry import catalogue, evaluate
 
-MEASURES = catalogue(ks=(2, 4), decay=(0.1, 0.8), share=0.9, legacy_k=3)
+MEASURES = catalogue(ks=(2, 4), decay=[(0.1, 0.8), (0.1, 0.5)], share=0.9, legacy_k=3, bands=(0, 0.3, 1))
 CASES = [pytest.param(m, v, id=f"{m.name}-{v.name}") for m in MEASURES for v in m.variants]
 GENERATOR = np.random.default_rng(0)
 N, D = 80, 12

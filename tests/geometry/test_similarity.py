@@ -1,8 +1,9 @@
-"""Debiased CKA against the n x n formula, and at its two ends."""
+"""Every similarity against a slow oracle, and at its two ends."""
 
 import numpy as np
 import pytest
 
+from stages.geometry import similarity
 from stages.geometry.similarity import cross_sums, debiased_cka, hsic
 
 
@@ -52,3 +53,107 @@ def test_equal_geometry_scores_one_and_unrelated_noise_zero_even_where_the_plain
 def test_too_few_prompts_are_an_error():
     with pytest.raises(ValueError, match="at least 4 prompts, found 3"):
         debiased_cka(np.ones((3, 2)), np.ones((3, 2)))
+
+
+RANDOM = np.random.default_rng(7)
+X = RANDOM.standard_normal((60, 8)) * np.arange(1, 9) ** -0.5
+ROTATION = np.linalg.qr(RANDOM.standard_normal((8, 8)))[0]
+NOISY = X @ ROTATION + 0.2 * RANDOM.standard_normal(X.shape)
+UNRELATED = RANDOM.standard_normal((60, 8))
+
+
+def pairwise(z):
+    """Distances of all pairs, one by one."""
+    return np.array([[np.linalg.norm(a - b) for b in z] for a in z])
+
+
+def test_squared_distances_are_those_of_all_pairs():
+    far = X + 1e6  # a common offset costs no digits
+    np.testing.assert_allclose(similarity.squared_distances(far), pairwise(X) ** 2, rtol=1e-6, atol=1e-9)
+
+
+def test_rbf_cka_is_unbiased_hsic_of_gaussian_kernels():
+    def kernel(z):
+        squares = pairwise(z) ** 2
+        k = np.exp(-squares / (2 * np.median(squares[np.triu_indices(60, 1)])))
+        return k - np.eye(60)
+
+    def hsic(k, m):
+        n, one = 60, np.ones(60)
+        terms = (
+            np.trace(k @ m) + one @ k @ one * (one @ m @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ k @ m @ one)
+        )
+        return terms / (n * (n - 3))
+
+    k, m = kernel(X), kernel(NOISY)
+    assert similarity.rbf_cka(X, NOISY) == pytest.approx(hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m)))
+    with pytest.raises(ValueError, match="half of the prompts coincide"):
+        similarity.rbf_cka(np.repeat(X[:2], 30, axis=0)[:, :1] * 0, X)
+
+
+def test_procrustes_is_the_least_distance_over_rotations():
+    from scipy.linalg import orthogonal_procrustes
+
+    a, b = (z - z.mean(axis=0) for z in (X, NOISY))
+    a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
+    best = np.linalg.norm(a - b @ orthogonal_procrustes(b, a)[0]) ** 2
+    assert similarity.procrustes_distance(X, NOISY) == pytest.approx(best)
+    assert similarity.angular_shape_distance(X, NOISY) == pytest.approx(np.arccos(1 - best / 2))
+    assert similarity.procrustes_distance(X, 3 * X @ ROTATION + 1) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_angular_distance_is_a_metric():
+    d = similarity.angular_shape_distance
+    assert d(X, UNRELATED) <= d(X, NOISY) + d(NOISY, UNRELATED)
+
+
+def test_rsa_is_the_rank_correlation_of_distances():
+    from scipy.stats import spearmanr
+
+    pairs = np.triu_indices(60, 1)
+    expected = spearmanr(pairwise(X)[pairs], pairwise(NOISY)[pairs]).statistic
+    assert similarity.rsa(X, NOISY) == pytest.approx(expected)
+
+
+def test_mutual_neighbours_are_counted_one_by_one():
+    near = [[set(np.argsort(row)[1:11]) for row in pairwise(z)] for z in (X, NOISY)]
+    expected = np.mean([len(a & b) / 10 for a, b in zip(*near, strict=True)])
+    assert similarity.mutual_neighbours(X, NOISY) == pytest.approx(expected)
+    assert similarity.mutual_neighbours(X, X @ ROTATION) == 1
+    with pytest.raises(ValueError, match="k = 59 neighbours of 60 prompts: expected 1 to 58"):
+        similarity.mutual_neighbours(X, X, 59)
+
+
+@pytest.mark.parametrize("width", [8, 100])  # narrower and wider than there are prompts
+def test_svcca_is_the_canonical_correlation_of_leading_directions(width):
+    x, y = (RANDOM.standard_normal((60, 3)) @ RANDOM.standard_normal((3, width)) for _ in range(2))
+    x[:, 0] += y[:, 1]
+    u, v = (np.linalg.svd(z - z.mean(axis=0), full_matrices=False) for z in (x, y))
+    counts = [1 + int((np.cumsum(s**2) / (s**2).sum() < 0.99 - 1e-12).sum()) for s in (u[1], v[1])]
+    expected = np.linalg.svd(u[0][:, : counts[0]].T @ v[0][:, : counts[1]], compute_uv=False).mean()
+    assert similarity.svcca(x, y) == pytest.approx(expected)
+    assert similarity.svcca(x, 2 * x + 1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("width", [5, 80])
+def test_linear_predictivity_finds_a_linear_map_and_nothing_in_noise(width):
+    x = RANDOM.standard_normal((60, width))
+    y = x[:, :3] @ RANDOM.standard_normal((3, 4)) + 2
+    slow = 0.0
+    for fold in range(5):
+        test = np.arange(60) % 5 == fold
+        a, b = x[~test] - x[~test].mean(0), y[~test] - y[~test].mean(0)
+        penalty = 0.01 * np.trace(a.T @ a) / min(a.shape)
+        weights = np.linalg.inv(a.T @ a + penalty * np.eye(width)) @ a.T @ b
+        slow += ((y[test] - y[~test].mean(0) - (x[test] - x[~test].mean(0)) @ weights) ** 2).sum()
+    spread = sum(((y[np.arange(60) % 5 == f] - y[np.arange(60) % 5 != f].mean(0)) ** 2).sum() for f in range(5))
+    assert similarity.linear_predictivity(x, y) == pytest.approx(1 - slow / spread)
+    if width == 5:
+        assert similarity.linear_predictivity(x, y) > 0.99
+    assert similarity.linear_predictivity(UNRELATED, x[:, :4]) < 0.1
+
+
+@pytest.mark.parametrize("name", ["rbf_cka", "rsa", "mutual_neighbours", "svcca", "linear_predictivity"])
+def test_similarity_of_a_planted_relation_is_above_that_of_unrelated_clouds(name):
+    function = getattr(similarity, name)
+    assert function(X, NOISY) > function(X, UNRELATED) + 0.2

@@ -106,6 +106,45 @@ def test_decay_refuses_ranks_that_are_not_there(first, last):
         sp.spectral_decay(raw(np.ones(20)), first, last)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_power_law_is_recovered_on_singular_values_and_on_eigenvalues(weighted):
+    found = raw(np.arange(1, 101.0) ** -0.7)
+    assert sp.spectral_decay(found, 3, 60, weighted=weighted).alpha == pytest.approx(0.7)
+    assert sp.spectral_decay(found, 3, 60, eigen=True, weighted=weighted).alpha == pytest.approx(1.4)
+    assert sp.spectral_decay(found, 3, 60, weighted=weighted).r2 == pytest.approx(1)
+
+
+def test_the_weighted_fit_is_weighted_least_squares():
+    """numpy's polyfit takes the root of a weight."""
+    s = np.sort(np.exp(np.random.default_rng(0).normal(size=40)))[::-1]
+    ranks = np.arange(4, 31)
+    slope, offset = np.polyfit(np.log(ranks), 2 * np.log(s[3:30]), 1, w=ranks**-0.5)
+    found = sp.spectral_decay(raw(s), 4, 30, eigen=True, weighted=True)
+    assert found.alpha == pytest.approx(-slope)
+    y, fit = 2 * np.log(s[3:30]), slope * np.log(ranks) + offset
+    mean = np.average(y, weights=1 / ranks)
+    assert found.r2 == pytest.approx(
+        1 - np.average((y - fit) ** 2, weights=1 / ranks) / np.average((y - mean) ** 2, weights=1 / ranks)
+    )
+    assert found.alpha != pytest.approx(sp.spectral_decay(raw(s), 4, 30, eigen=True).alpha, rel=1e-2)
+
+
+def test_numerical_rank_counts_what_float32_can_tell_from_zero():
+    x = np.random.default_rng(0).standard_normal((50, 7)).astype(np.float32)
+    both = np.concatenate([x, x[:, :3] + x[:, 1:4]], axis=1)  # 10 columns of rank 7
+    assert sp.numerical_rank(sp.factorise(both, centred=False)) == 7 == np.linalg.matrix_rank(both)
+
+
+def test_band_entropy_is_one_for_even_bands_and_zero_for_one_direction():
+    found = raw([3, 3, 3, 2, 1e-9, 1e-9, 1e-9, 1e-9, 1e-9, 1e-9])
+    assert sp.band_ranks(found, 0, 0.3) == (1, 3) and sp.band_ranks(found, 0.3, 1) == (4, 10)
+    assert sp.band_entropy(found, 0, 0.3) == pytest.approx(1)
+    assert sp.band_entropy(found, 0.3, 1) == pytest.approx(0, abs=1e-6)
+    assert np.isnan(sp.band_entropy(found, 0, 0.1))  # one rank has no evenness
+    tail = raw([5, 4, 1, 1, 1, 1, 1, 1, 1, 1])  # flat tail, steep head: one number would mix them
+    assert sp.band_entropy(tail, 0.2, 1) == pytest.approx(1) and sp.band_entropy(tail, 0, 0.2) < 1
+
+
 def test_participation_ratio_stable_rank_condition_and_components():
     found = raw([4, 2, 1])
     assert sp.participation_ratio(found) == pytest.approx(21**2 / (256 + 16 + 1))

@@ -56,3 +56,46 @@ def test_chance_of_a_line_has_its_closed_form():
 
 def test_chance_of_the_whole_space_is_one():
     assert subspace.chance(8, 8, 10, 0).tolist() == [1.0] * 10
+
+
+def test_projection_overlap_is_the_mean_squared_cosine():
+    angles = np.array([0.1, 0.5, 1.5])
+    assert subspace.projection_overlap(*rotated(angles)) == pytest.approx((np.cos(angles) ** 2).mean())
+
+
+def test_projection_overlap_of_random_subspaces_is_k_over_d():
+    draws = [subspace.projection_overlap(frame(40, 8, seed), frame(40, 8, 1000 + seed)) for seed in range(300)]
+    assert np.mean(draws) == pytest.approx(8 / 40, abs=4 * np.std(draws) / np.sqrt(300))
+
+
+def test_the_sweep_of_overlaps_reads_one_pair_as_single_calls_do():
+    a, b = frame(30, 9), frame(30, 9, seed=1)
+    single = [subspace.projection_overlap(a[:, :k], b[:, :k]) for k in (2, 5, 9)]
+    np.testing.assert_allclose(subspace.projection_overlap_sweep(a, b, (2, 5, 9)), single)
+    stacked = subspace.projection_overlap_sweep(np.stack([a, b]), np.stack([b, b]), (2, 9))
+    np.testing.assert_allclose(stacked[:, 1], 1)
+
+
+def test_the_grassmann_distance_is_the_length_of_the_angles():
+    angles = np.array([1e-9, 0.4, 1.1])
+    assert subspace.grassmann_distance(*rotated(angles)) == pytest.approx(np.sqrt((angles**2).sum()))
+    assert subspace.grassmann_distance(*rotated(np.array([1e-9, 0.0, 0.0]))) == pytest.approx(1e-9)
+
+
+def test_the_grassmann_distance_by_chance():
+    draws = [subspace.grassmann_distance(frame(30, 5, seed), frame(30, 5, 1000 + seed)) for seed in range(200)]
+    spread = np.std(draws) / np.sqrt(200)
+    assert subspace.grassmann_chance(30, 5, 400, 0) == pytest.approx(np.mean(draws), abs=5 * spread)
+    assert subspace.grassmann_chance(4, 4, 10, 0) == 0
+
+
+def test_captured_variance_weighs_directions_by_what_they_carry():
+    x = np.random.default_rng(0).standard_normal((500, 6)) * np.array([10, 5, 1, 1, 1, 1])
+    values, vectors = np.linalg.eigh(x.T @ x)
+    own = vectors[:, ::-1][:, :3]
+    turned = own @ frame(3, 3)
+    assert subspace.captured_variance(x, own, turned) == pytest.approx(1)  # the same subspace
+    tail = np.column_stack([own[:, :2], vectors[:, 0]])  # the third direction replaced by the weakest
+    lost = values[-3] - values[0]
+    assert subspace.captured_variance(x, own, tail) == pytest.approx(1 - lost / values[-3:].sum())
+    assert subspace.preservation(own, tail) == pytest.approx(2 / 3)  # which counts it as a third

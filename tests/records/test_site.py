@@ -10,7 +10,7 @@ from stages.records.site import is_constant, measure_site, plan
 from stages.statistics.half_sampling import partitions_for, quarters
 
 PARAMS = SimpleNamespace(
-    ks=[3, 5], decay_ranks=SimpleNamespace(first=0.08, last=0.8), components_share=0.9, legacy_k=100,
+    ks=[3, 5], decay_ranks=[SimpleNamespace(first=0.08, last=0.8)], bands=[0, 0.3, 1], components_share=0.9, legacy_k=100,
     nulls=SimpleNamespace(subspaces=500, spectra=4), confidence=0.95, seed=0,
 )  # fmt: skip
 D = 24
@@ -151,3 +151,47 @@ def test_spectra_come_with_noise_of_the_same_total():
     x = cloud(100, 0)
     values, noise = measured(x, x, 12).spectra["centred"]
     assert noise.sum() == pytest.approx(values.sum()) and values[0] > noise[0] and values[-1] < noise[-1]
+
+
+def test_measures_of_the_rows_have_value_null_and_baseline():
+    x = cloud(400, 0)
+    site = measured(x, x + 1, with_interval=False)
+    units = (x + 1) / np.linalg.norm(x + 1, axis=1, keepdims=True)
+    cosines = (units @ units.T)[~np.eye(400, dtype=bool)].mean()
+    found = record(site, "anisotropy", "raw")
+    assert found["value"] == pytest.approx(cosines) and found["null"] == 0 and found["missing"] == ""
+    assert found["resample_baseline"] == pytest.approx(cosines, abs=0.05)
+    assert record(site, "mean_share", "raw")["null"] == pytest.approx(1 / 400)
+    assert np.isnan(record(site, "largest_norm", "raw_over_median")["null"])
+
+
+def test_the_projection_overlap_has_an_index_of_its_own():
+    x = cloud(400, 0)
+    same = record(measured(x, x), "projection_overlap", "centred_k3")
+    other = record(
+        measured(x, cloud(400, 0) @ np.linalg.qr(np.random.default_rng(3).standard_normal((D, D)))[0]),
+        "projection_overlap",
+        "centred_k3",
+    )
+    assert same["null"] == pytest.approx(3 / D)
+    assert same["index"] == pytest.approx(1, abs=0.01) and abs(other["index"]) < 0.25
+
+
+@pytest.mark.parametrize("variant", ["centred_of_reference_k3", "centred_of_model_k3", "raw_of_model_k3"])
+def test_captured_variance_of_a_site_is_the_plain_evaluation(variant):
+    x, y = cloud(400, 0), cloud(400, 0) + 0.8 * np.random.default_rng(4).standard_normal((400, D))
+    parts = quarters(400, 4, 0, "task")
+    this = plan(400, D, PARAMS, parts, 2)
+    found = record(measure_site(x, y, this, "last_token", True), "captured_variance", variant)
+    measure = next(m for m in this.measures if m.name == "captured_variance")
+    assert found["value"] == pytest.approx(
+        evaluate(measure, next(v for v in measure.variants if v.name == variant), x, y)
+    )
+    assert found["null"] < found["value"] <= 1 and found["null"] < found["resample_baseline"] <= 1
+
+
+def test_every_record_that_is_not_missing_has_a_value_and_a_baseline():
+    site = measured(cloud(400, 0), cloud(400, 0) * 1.1 + 0.1 * cloud(400, 1))
+    for row in site.records:
+        assert row["missing"] or np.isfinite([row["value"], row["resample_baseline"]]).all(), row
+        assert row["missing"] or np.isfinite(row["null"]) or row["measure"] in ("largest_norm",), row
