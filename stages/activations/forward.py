@@ -17,7 +17,6 @@ from stages.activations.tokens import CollectionError, Tokens, batches
 from stages.models.capture import base_model, capture, text_config
 from stages.models.names import hook_name
 
-AGGREGATIONS = ("last_token", "mean", "all_tokens")
 PAD = 0  # any id: causal attention keeps padding on the right out of every real token
 log = logging.getLogger(__name__)
 
@@ -97,7 +96,6 @@ class _Batch:
         ids, weights = np.full(shape, PAD), np.zeros(shape, np.float32)
         ids[real] = np.concatenate(tokens.ids)
         weights[real] = np.concatenate(tokens.content)
-        self.shape = shape
         self.ids = torch.from_numpy(ids).to(device)
         self._index = {
             "mean": torch.from_numpy(weights / weights.sum(axis=1, keepdims=True)),  # (batch, tokens), rows sum to 1

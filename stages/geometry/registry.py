@@ -134,7 +134,7 @@ def catalogue(
         Measure("preservation", "bases", (*swept[preservation], Variant("raw_legacy", False, preservation, legacy_k)), SUBSPACE, "Björck & Golub 1973", chance=lambda n, d, k, draws, seed: float(chance(d, k, draws, seed).mean()), sweep=preservation_sweep),
         Measure("projection_overlap", "bases", swept[projection_overlap], SUBSPACE, "mean squared cosine", chance=lambda n, d, k, draws, seed: k / d, sweep=projection_overlap_sweep),
         Measure("grassmann_distance", "bases", swept[grassmann_distance], SUBSPACE, "Edelman, Arias & Smith 1998", chance=lambda n, d, k, draws, seed: grassmann_chance(d, k, draws, seed)),
-        Measure("captured_variance", "captured", captured, SUBSPACE, "variance-weighted overlap"),
+        Measure("captured_variance", "captured", captured, SUBSPACE, "variance-weighted overlap", chance=lambda n, d, k, draws, seed: k / d),
         Measure("cka", "rows", (Variant("debiased", True, debiased_cka),), CLOUD, "Kornblith et al. 2019; Song et al. 2012"),
         Measure("rbf_cka", "rows", (Variant("debiased", True, rbf_cka),), CLOUD, "Kornblith et al. 2019", chance=lambda n, d, k, draws, seed: 0.0),
         Measure("rsa", "rows", (Variant("spearman", True, rsa),), CLOUD, "Kriegeskorte et al. 2008", chance=lambda n, d, k, draws, seed: 0.0),

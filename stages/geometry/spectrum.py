@@ -246,12 +246,12 @@ def condition_number(spectrum: Spectrum) -> np.ndarray:
 
 
 def numerical_rank(spectrum: Spectrum) -> np.ndarray:
-    """Number of s_i above max(n, d) ε s_1, ε of float32: the precision of the activations. 0 to r.
+    """Number of s_i above min(n, d) ε s_1, ε of float32: the precision of the activations. 0 to r.
 
     Invariances as `participation_ratio`, and to rescaling of dimensions short of rounding. Source: Golub & Van Loan;
-    numpy's matrix_rank in the data's precision.
+    numpy's matrix_rank has the larger of n and d, which depends on the coordinates of a cloud with d > n.
     """
-    floor = max(spectrum.n, spectrum.d) * np.finfo(np.float32).eps * spectrum.s[..., :1]
+    floor = min(spectrum.n, spectrum.d) * np.finfo(np.float32).eps * spectrum.s[..., :1]
     return (spectrum.s > floor).sum(axis=-1).astype(float)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stages.geometry.chance import isotropic_spectrum, noise_eigenvalues
-from stages.geometry.registry import SIDES, Measure, catalogue
+from stages.geometry.registry import SIDES, Measure, Variant, catalogue
 from stages.geometry.resampling import Subsets, cka_pairs, factorise_subsets, joint_rows
 from stages.geometry.similarity import debiased_cka
 from stages.geometry.spectrum import Spectrum, effective_rank, factorise
@@ -112,7 +112,8 @@ def _measure(site: Site, x: np.ndarray, y: np.ndarray, plan: Plan, centred: bool
             row = {"missing": reason}
         elif measure.kind == "captured":
             of = 0 if SIDES[0] in variant.name else -1
-            row = _captured(variant, shifted[of], whole[of], whole[-1 - of], parts[of], quarters[0])
+            level = plan.chance[measure.name, variant.k]
+            row = _captured(variant, shifted[of], whole[of], whole[-1 - of], parts[of], quarters[0], level)
         elif measure.kind == "bases" and not measure.sweep:
             bases = [part.halves.basis[0, :, :, : variant.k] for part in parts]  # (2, d, k) of the first partition
             row = {
@@ -172,15 +173,21 @@ def _of_cloud(function, x: np.ndarray, quarters: np.ndarray, null: float) -> dic
     }
 
 
-def _captured(variant, x: np.ndarray, own: Spectrum, other: Spectrum, parts: Subsets, quarters: np.ndarray) -> dict:
-    """Value, chance, and the value between the two halves of one partition of one model."""
+def _captured(
+    variant: Variant, x: np.ndarray, own: Spectrum, other: Spectrum, parts: Subsets, quarters: np.ndarray, level: float
+) -> dict:
+    """Value, chance, and the value between the two halves of one partition of one model.
+
+    ``level``: share of the whole space that a random subspace holds; the width of ``x`` does not tell it, because
+    `joint_rows` narrows the clouds.
+    """
     k = variant.k
     half = x[quarters[list(PAIRS[0])].ravel()]  # its own leading directions are those of the first half
     first, second = parts.halves.basis[0, :, :, :k]
     mine = own.basis[:, :k]
     return {
         "value": variant.function(x, mine, other.basis[:, :k]),
-        "null": k / x.shape[1] * float(np.square(x).sum() / np.square(x @ mine).sum()),
+        "null": level * float(np.square(x).sum() / np.square(x @ mine).sum()),
         "resample_baseline": variant.function(half - variant.centred * half.mean(axis=0), first, second),
     }
 

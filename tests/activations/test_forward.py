@@ -9,11 +9,12 @@ import torch
 from tiny_models import POSITIONS, VOCABULARY, tiny_tokenizer
 
 from stages.activations import forward
-from stages.activations.forward import AGGREGATIONS, hook_names, require_fit, run_batches
+from stages.activations.forward import hook_names, require_fit, run_batches
 from stages.activations.tokens import CollectionError, Tokens, batches, tokenise
 from stages.models.capture import base_model, capture
 from stages.models.sites import SITES, sites_of
 
+AGGREGATIONS = ("last_token", "mean", "all_tokens")
 RNG = np.random.default_rng(0)
 PROMPTS = [" ".join(f"w{i}" for i in RNG.integers(3, VOCABULARY, size=n)) for n in (4, 19, 1, 7, 7, 30, 2, 12)]
 TOKENS = tokenise(tiny_tokenizer(), PROMPTS, [f"p{i}" for i in range(len(PROMPTS))])

@@ -135,6 +135,15 @@ def test_numerical_rank_counts_what_float32_can_tell_from_zero():
     assert sp.numerical_rank(sp.factorise(both, centred=False)) == 7 == np.linalg.matrix_rank(both)
 
 
+def test_numerical_rank_does_not_depend_on_the_coordinates_of_a_wide_cloud():
+    singular = np.concatenate([np.ones(9), [1.5e-5]])  # the last one between the roundings of width 40 and 500
+    assert (
+        sp.numerical_rank(sp.Spectrum(singular, 20, 500, False))
+        == sp.numerical_rank(sp.Spectrum(singular, 20, 40, False))
+        == 10
+    )
+
+
 def test_band_entropy_is_one_for_even_bands_and_zero_for_one_direction():
     found = raw([3, 3, 3, 2, 1e-9, 1e-9, 1e-9, 1e-9, 1e-9, 1e-9])
     assert sp.band_ranks(found, 0, 0.3) == (1, 3) and sp.band_ranks(found, 0.3, 1) == (4, 10)

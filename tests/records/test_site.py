@@ -195,3 +195,27 @@ def test_every_record_that_is_not_missing_has_a_value_and_a_baseline():
     for row in site.records:
         assert row["missing"] or np.isfinite([row["value"], row["resample_baseline"]]).all(), row
         assert row["missing"] or np.isfinite(row["null"]) or row["measure"] in ("largest_norm",), row
+
+
+def test_a_wide_model_has_the_values_and_chance_levels_of_its_whole_width():
+    """More dimensions than prompts: the clouds are rotated into fewer dimensions, and nothing may show it."""
+    n, d = 40, 300
+    x = np.random.default_rng(0).standard_normal((n, d)) * np.geomspace(1, 1e-7, d)
+    y = x + 0.3 * np.random.default_rng(1).standard_normal((n, d)) * np.geomspace(1, 1e-7, d)
+    parts = quarters(n, 2, 0, "task")
+    this = plan(n, d, PARAMS, parts, 2)
+    rows = {(row["measure"], row["variant"]): row for row in measure_site(x, y, this, "last_token", True).records}
+    compared = 0
+    for measure in this.measures:
+        for variant in measure.variants:
+            row = rows[measure.name, variant.name]
+            if row["missing"] or measure.name == "condition_number":  # its last digits are those of a tiny value
+                continue
+            assert row["value"] == pytest.approx(evaluate(measure, variant, x, y), rel=1e-5, abs=1e-7), row
+            compared += 1
+    assert compared > 50
+    centred = x - x.mean(axis=0)
+    own = np.linalg.svd(centred, full_matrices=False)[2][:3].T
+    expected = 3 / d * (centred**2).sum() / ((centred @ own) ** 2).sum()
+    assert rows["captured_variance", "centred_of_reference_k3"]["null"] == pytest.approx(expected)
+    assert rows["projection_overlap", "centred_k3"]["null"] == pytest.approx(3 / d)
