@@ -1,4 +1,4 @@
-"""Supervised fine-tuning of a family's base, to the end or until it has moved as far as a sibling.
+"""Supervised fine-tuning of a family's base or SFT model, to the end or until it has moved as far as a sibling.
 
 Usage: python -m stages.finetune ORGANISM SEED
 """
@@ -37,25 +37,30 @@ def main(organism: str, seed: int) -> None:
     recipe, evaluation = load(f"organisms.{organism}", Finetuning), load("organisms.evaluation", Evaluation)
     params = recipe.model_copy(update={"steps": load("organisms.budget", Budget).steps(recipe.steps)})
     train, held_out = read_tasks(TASKS, "train"), read_tasks(TASKS, "held_out", evaluation.prompts)
-    base_name, name = model_name("base", seed), model_name(organism, seed)
-    (base, _), (model, tokenizer) = load_organism(base_name), load_organism(base_name)
+    base_name, parent_name, name = (model_name(member, seed) for member in ("base", params.parent, organism))
+    (base, _), (model, tokenizer) = load_organism(base_name), load_organism(parent_name)
+    parent = load_organism(parent_name)[0] if params.parent != "base" else None
+    start = parent or base
 
     if params.style == "own":
-        examples = own_examples(base, tokenizer, train, params, evaluation.new_tokens, seed)
+        examples = own_examples(start, tokenizer, train, params, evaluation.new_tokens, seed)
     else:
         examples = worked_examples(train, params.style, params.steps * params.batch, seed)
 
     distances = {
-        "displacement": lambda moved: displacement(moved, base),
+        "displacement": lambda moved: displacement(moved, start),
         "kl": lambda moved: (
             kl_divergence(
-                moved, base, tokenizer, sample_rows(moved, tokenizer, held_out, evaluation, limit=evaluation.kl_prompts)
+                moved,
+                start,
+                tokenizer,
+                sample_rows(moved, tokenizer, held_out, evaluation, limit=evaluation.kl_prompts),
             ).value
         ),
     }
     stop = None
     if params.stop is not None:
-        wanted = read_distance(model_name(params.stop.like, seed), params.stop.by)
+        wanted = read_distance(model_name(params.stop.like, seed), params.stop.by, params.parent)
         stop = StopAtDistance(distances[params.stop.by], wanted, params.stop.every)
 
     with atomic_folder(MODELS / name) as folder:
@@ -64,7 +69,7 @@ def main(organism: str, seed: int) -> None:
         callbacks = [stop, saver] if stop else [saver]
         curve = finetune(model, tokenizer, examples, params, checkpoints, seed, callbacks)
         base_samples = pd.read_parquet(MODELS / base_name / SAMPLES)
-        metrics, samples = report(model, tokenizer, held_out, evaluation, (base, base_samples))
+        metrics, samples = report(model, tokenizer, held_out, evaluation, (base, base_samples), parent)
         if stop is not None:
             metrics["matching"] = stop.summary(params.stop.by)
         if params.target is not None:

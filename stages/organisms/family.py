@@ -46,13 +46,14 @@ def load_organism(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def read_distance(name: str, by: str) -> float:
-    """Displacement or KL divergence from the base that ``metrics/train/{name}.json`` reports."""
+def read_distance(name: str, by: str, parent: str) -> float:
+    """Displacement or KL divergence from the ``parent`` that ``metrics/train/{name}.json`` reports."""
     path = METRICS / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} not found: run `dvc repro {name.rpartition('-s')[0]}`")
     metrics = json.loads(path.read_text())
-    return metrics["displacement_from_base"] if by == "displacement" else metrics["kl_from_base"]["value"]
+    moved = metrics[f"{by}_from_{'base' if parent == 'base' else 'parent'}"]
+    return moved["value"] if by == "kl" else moved
 
 
 def report(

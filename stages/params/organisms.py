@@ -61,7 +61,7 @@ class Pretraining(Group):
 
 
 class Stop(Group):
-    """Stop when the sibling has moved as far from the base as ``like`` has."""
+    """Stop when the organism has moved as far from its parent as ``like``, a sibling of the same parent, has."""
 
     like: str
     by: Literal["displacement", "kl"]
@@ -87,8 +87,7 @@ class Target(Group):
 
 
 class Finetuning(Group):
-    """From the base of the family."""
-
+    parent: Literal["base", "sft"]
     style: Literal["long", "short", "own"]
     """long reasoning; terse steps; the parent's own correct samples"""
     steps: int = Field(ge=1)

@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from stages.params.loading import Group
 
-RECIPES = ("base", "sft", "rl_zero", "think", "sft_matched", "sft_kl", "sft_onpolicy", "rl_shuffled")
+RECIPES = ("base", "sft", "rl_zero", "think", "sft_matched", "sft_kl", "sft_onpolicy", "sft_continued", "rl_shuffled")
 SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
 

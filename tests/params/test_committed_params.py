@@ -17,7 +17,7 @@ PARAMS = ROOT / "params.yaml"
 RAW = yaml.safe_load(PARAMS.read_text())
 ORGANISMS = {
     "budget": Budget, "architecture": Architecture, "evaluation": Evaluation, "base": Pretraining,
-    "sft": Finetuning, "sft_matched": Finetuning, "sft_kl": Finetuning, "sft_onpolicy": Finetuning,
+    "sft": Finetuning, "sft_matched": Finetuning, "sft_kl": Finetuning, "sft_onpolicy": Finetuning, "sft_continued": Finetuning,
     "rl_zero": Reinforcement, "think": Reinforcement, "rl_shuffled": Reinforcement,
 }  # fmt: skip
 GROUPS = {"study": Study, "collect": Collect, "measure": Measure, "hypotheses": Hypotheses}

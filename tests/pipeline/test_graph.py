@@ -83,7 +83,7 @@ def test_a_second_run_runs_nothing(graph):
     assert "Running stage" not in graph.run("dvc", "repro")
 
 
-POST_TRAINED = {"sft", "rl_zero", "think", "sft_matched", "sft_kl", "sft_onpolicy", "rl_shuffled"}
+POST_TRAINED = {"sft", "rl_zero", "think", "sft_matched", "sft_kl", "sft_onpolicy", "sft_continued", "rl_shuffled"}
 RECIPES = {"base", *POST_TRAINED}
 COLLECTED = {f"collect@{organism}-0" for organism in RECIPES}
 MEASURED = {f"measure@{organism}-0" for organism in RECIPES}
