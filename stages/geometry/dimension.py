@@ -35,6 +35,7 @@ from stages.geometry.spectrum import factorise
 
 SAME = 1e-6
 """Of the cloud's radius: a few float32 roundings, far below what separates two prompts; bfloat16 rounds by more."""
+NEWTON_STEPS = 50
 GATHERED = 2**24
 """Numbers that local PCA holds at a time (128 MiB)."""
 
@@ -54,6 +55,8 @@ class Neighbours(NamedTuple):
     """(m, k) ascending, to other points: all above zero"""
     indices: np.ndarray
     """(m, k) of the points at these distances"""
+    rows: np.ndarray
+    """(m,) of the cloud, that the points are"""
     duplicates: int
     """rows removed because they coincide with an earlier one: n = m + duplicates"""
 
@@ -80,7 +83,8 @@ def neighbours(x: np.ndarray, k: int) -> Neighbours:
     from sklearn.neighbors import NearestNeighbors
 
     x = np.asarray(x, np.float64)
-    points = _distinct(_checked(x, k))
+    rows = _distinct(_checked(x, k))
+    points = x[rows]
     if len(points) <= k:
         raise DimensionError(
             f"{len(points)} distinct points of {len(x)} rows have no {k} neighbours each: expected at least {k + 1}; pass k <= {len(points) - 1}, or more prompts"
@@ -88,7 +92,7 @@ def neighbours(x: np.ndarray, k: int) -> Neighbours:
     # centred: a search through |x|² - 2 x'y + |y|² loses the digits that a common mean takes
     points = points - points.mean(axis=0)
     distances, indices = NearestNeighbors(n_neighbors=k).fit(points).kneighbors()
-    return Neighbours(points, distances, indices, len(x) - len(points))
+    return Neighbours(points, distances, indices, rows, len(x) - len(points))
 
 
 def _checked(x: np.ndarray, k: int) -> np.ndarray:
@@ -102,14 +106,15 @@ def _checked(x: np.ndarray, k: int) -> np.ndarray:
 
 
 def _distinct(x: np.ndarray) -> np.ndarray:
-    """Rows of ``x`` further than `SAME` times the radius from every earlier one that is kept."""
+    """Which rows of ``x`` are further than `SAME` times the radius from every earlier one that is kept, ascending."""
     from scipy.spatial.distance import cdist
     from sklearn.neighbors import NearestNeighbors
 
     _, first = np.unique(x, axis=0, return_index=True)  # exact copies first: the search cannot resolve them
-    points = x[np.sort(first)]
+    first = np.sort(first)
+    points = x[first]
     if len(points) < 2:
-        return points
+        return first
     centred = points - points.mean(axis=0)
     same = SAME * np.median(np.linalg.norm(centred, axis=1))
     nearest = NearestNeighbors(n_neighbors=1).fit(centred).kneighbors()[0][:, 0]
@@ -118,7 +123,7 @@ def _distinct(x: np.ndarray) -> np.ndarray:
     kept = np.ones(len(points), bool)
     for i, row in enumerate(suspects):
         kept[row] = not (close[i, :i] & kept[suspects[:i]]).any()
-    return points[kept]
+    return first[kept]
 
 
 def twonn(cloud: Neighbours, discard: float = 0.1) -> float:
@@ -172,6 +177,33 @@ def gride(cloud: Neighbours, last: int = 64) -> ScaleCurve:
     except (ValueError, IndexError):  # no ratio above one is left at some scale
         raise DimensionError(TIED) from None
     return ScaleCurve(2 * found.scales_, found.dimension_scales_, found.error_scales_, found.radius_scales_)
+
+
+def mle_of(distances: np.ndarray) -> float:
+    """`mle` from the distances (m, k) to the k nearest neighbours, ascending and above zero."""
+    return _positive(1 / np.log(distances[:, -1:] / distances[:, :-1]).mean())
+
+
+def gride_of(near: np.ndarray, far: np.ndarray, rank: int) -> float:
+    """One point of `gride`, from the distances (m,) to the neighbours of rank ``rank`` / 2 and ``rank``.
+
+    The score of its likelihood, (m - 1) / D + (k - 1) sum ln μ / (1 - μ^-D) - (2 k - 1) sum ln μ with k = rank / 2, falls
+    in D: Newton's method from its root at k = 1.
+    """
+    k, ratio = rank // 2, far / near
+    q95, q50 = np.quantile(ratio[ratio > 1], [0.95, 0.5]) if (ratio > 1).any() else (1.0, 1.0)
+    log = np.log(ratio[(ratio > 1) & (ratio < q50 + 20 * (q95 - q50))])
+    if len(log) < 2:
+        raise DimensionError(TIED)
+    dimension = np.sqrt(k) * (len(log) - 1) / log.sum()
+    for _ in range(NEWTON_STEPS):
+        grown = -np.expm1(-dimension * log)  # 1 - μ^-D
+        score = (len(log) - 1) / dimension + (k - 1) * (log / grown).sum() - (2 * k - 1) * log.sum()
+        slope = -(len(log) - 1) / dimension**2 - (k - 1) * (log**2 * (1 - grown) / grown**2).sum()
+        before, dimension = dimension, max(dimension - score / slope, dimension / 2)
+        if abs(dimension - before) <= 1e-10 * dimension:
+            break
+    return _positive(dimension)
 
 
 def local_pca(cloud: Neighbours, k: int = 50, share: float = 0.05) -> float:

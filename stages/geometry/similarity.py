@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.geometry.pairwise import nearest, shared_neighbours
+
 
 class CrossSums(NamedTuple):
     """Sums over prompts that determine the unbiased linear HSIC of x (n, d) and y (n, e); disjoint sets add up.
@@ -105,23 +107,23 @@ def rbf_cka(x: np.ndarray, y: np.ndarray, scale: float = 1.0) -> float:
     either side. O(n²) memory. Source: Kornblith et al. 2019; unbiased HSIC of Song et al. 2012. Raises ValueError
     below 4 prompts, and where half of the prompts coincide.
     """
-    return _cka_of_kernels(*(_gaussian_kernel(z, scale) for z in (x, y)))
+    return kernel_cka(*(gaussian_kernel(squared_distances(z), scale) for z in (x, y)))
 
 
-def _gaussian_kernel(x: np.ndarray, scale: float) -> np.ndarray:
-    squares = squared_distances(x)  # (n, n)
-    median = np.median(squares[np.triu_indices(len(x), 1)])
+def gaussian_kernel(squared: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    """Kernel matrix (n, n) of `rbf_cka` from squared distances (n, n), with a zero diagonal, as the unbiased HSIC wants it."""
+    median = np.median(squared[np.triu_indices(len(squared), 1)])
     if median == 0:
         raise ValueError(
             "the median distance is 0: at least half of the prompts coincide, a Gaussian kernel has no width"
         )
-    kernel = np.exp(-squares / (2 * scale**2 * median))
-    np.fill_diagonal(kernel, 0.0)  # as the unbiased HSIC wants it
+    kernel = np.exp(-squared / (2 * scale**2 * median))
+    np.fill_diagonal(kernel, 0.0)
     return kernel
 
 
-def _cka_of_kernels(a: np.ndarray, b: np.ndarray) -> float:
-    """Debiased CKA from two kernel matrices (n, n); NaN where one side has no dispersion left after debiasing."""
+def kernel_cka(a: np.ndarray, b: np.ndarray) -> float:
+    """Debiased CKA from two kernel matrices (n, n), zero diagonals; NaN where one side has no dispersion left after debiasing."""
     scale = _hsic_of_kernels(a, a) * _hsic_of_kernels(b, b)
     return float(_hsic_of_kernels(a, b) / np.sqrt(scale)) if scale > 0 else float("nan")
 
@@ -152,21 +154,40 @@ def procrustes_distance(x: np.ndarray, y: np.ndarray) -> float:
     ``x`` (n, d), ``y`` (n, e), the narrower padded with zeros in thought. Invariant to translation, rotation and isotropic
     scale of either side. Source: Schönemann 1966; Williams et al. 2021.
     """
-    return float(2 * max(0.0, 1 - _nuclear_alignment(x, y)))  # a rounding below 0 is 0
+    return float(procrustes_of(nuclear_alignment(x, y)))
 
 
 def angular_shape_distance(x: np.ndarray, y: np.ndarray) -> float:
     """arccos ‖X'Y‖_* of the same matrices, radians, 0 to π/2: a metric (triangle inequality). Source: Williams et al. 2021."""
-    return float(np.arccos(np.clip(_nuclear_alignment(x, y), -1.0, 1.0)))
+    return float(angle_of(nuclear_alignment(x, y)))
 
 
-def _nuclear_alignment(x: np.ndarray, y: np.ndarray) -> float:
+def procrustes_of(alignment: np.ndarray) -> np.ndarray:
+    """`procrustes_distance` from ‖X'Y‖_* (...); a rounding below 0 is 0."""
+    return 2 * np.maximum(0.0, 1 - np.asarray(alignment))
+
+
+def angle_of(alignment: np.ndarray) -> np.ndarray:
+    """`angular_shape_distance` from ‖X'Y‖_* (...)."""
+    return np.arccos(np.clip(alignment, -1.0, 1.0))
+
+
+def nuclear_alignment(x: np.ndarray, y: np.ndarray) -> float:
     """Sum of the singular values of X'Y, both centred and of unit Frobenius norm."""
     x, y = (z - z.mean(axis=0) for z in (np.asarray(x, np.float64), np.asarray(y, np.float64)))
     norms = [np.linalg.norm(z) for z in (x, y)]
     if min(norms) == 0:
         raise ValueError("a cloud without extent has no shape: every row is the same")
-    return float(np.linalg.svd((x / norms[0]).T @ (y / norms[1]), compute_uv=False).sum())
+    x, y = x / norms[0], y / norms[1]
+    if min(x.shape[1], y.shape[1]) > len(x):  # X = U S V': X'Y has the singular values of (U S)'(U S of Y)
+        x, y = (_own_coordinates(z) for z in (x, y))
+    return float(np.linalg.svd(x.T @ y, compute_uv=False).sum())
+
+
+def _own_coordinates(x: np.ndarray) -> np.ndarray:
+    """``x`` (n, d), d > n, in an orthonormal basis of its row space: (n, n), up to a rotation of its columns."""
+    values, vectors = np.linalg.eigh(x @ x.T)
+    return vectors * np.sqrt(values.clip(0))
 
 
 def rsa(x: np.ndarray, y: np.ndarray) -> float:
@@ -175,12 +196,23 @@ def rsa(x: np.ndarray, y: np.ndarray) -> float:
     Invariant to translation, rotation and isotropic scale of either side; -1 to 1, 0 expected for unrelated clouds.
     Source: Kriegeskorte et al. 2008.
     """
+    return rank_correlation(*(distance_ranks(squared_distances(z)) for z in (x, y)))
+
+
+def distance_ranks(squared: np.ndarray) -> np.ndarray:
+    """Ranks of the distances of all pairs, less their mean, as a symmetric matrix (n, n) with a zero diagonal; ties share a rank."""
     from scipy.stats import rankdata  # here: scipy.stats takes half a second to import
 
-    pairs = np.triu_indices(len(x), 1)
-    a, b = (rankdata(squared_distances(z)[pairs]) for z in (x, y))
-    a, b = a - a.mean(), b - b.mean()
-    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+    pairs = np.triu_indices(len(squared), 1)
+    ranks = np.zeros_like(squared)
+    ranks[pairs] = rankdata(squared[pairs])
+    ranks[pairs] -= (len(pairs[0]) + 1) / 2
+    return ranks + ranks.T
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman correlation from two matrices of `distance_ranks` (n, n)."""
+    return float(np.vdot(a, b) / np.sqrt(np.vdot(a, a) * np.vdot(b, b)))
 
 
 def mutual_neighbours(x: np.ndarray, y: np.ndarray, k: int = 10) -> float:
@@ -192,14 +224,8 @@ def mutual_neighbours(x: np.ndarray, y: np.ndarray, k: int = 10) -> float:
     n = len(x)
     if not 1 <= k < n - 1:
         raise ValueError(f"k = {k} neighbours of {n} prompts: expected 1 to {n - 2}")
-    near = []
-    for z in (x, y):
-        distances = squared_distances(z)
-        np.fill_diagonal(distances, np.inf)
-        mask = np.zeros((n, n), bool)
-        np.put_along_axis(mask, np.argpartition(distances, k, axis=1)[:, :k], True, axis=1)
-        near.append(mask)
-    return float((near[0] & near[1]).sum() / (n * k))
+    a, b = (nearest(squared_distances(z), k).indices for z in (x, y))
+    return shared_neighbours(a, b, n)
 
 
 def svcca(x: np.ndarray, y: np.ndarray, share: float = 0.99) -> float:

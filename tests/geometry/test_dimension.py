@@ -180,3 +180,20 @@ def test_impossible_requests_name_the_limit():
 def test_a_simplex_has_no_dimension(estimate):
     with pytest.raises(dim.DimensionError, match="tie, as between the corners of a simplex"):
         estimate(dim.neighbours(np.eye(16), 4))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_estimates_from_distances_alone_are_those_of_the_library(seed):
+    cloud = dim.neighbours(np.random.default_rng(seed).standard_normal((300, 7)), 32)
+    assert dim.mle_of(cloud.distances[:, :20]) == pytest.approx(dim.mle(cloud, 20), rel=1e-9)
+    curve = dim.gride(cloud, 32)
+    for rank, dimension in zip(curve.rank, curve.dimension, strict=True):
+        near, far = cloud.distances[:, rank // 2 - 1], cloud.distances[:, rank - 1]
+        assert dim.gride_of(near, far, rank) == pytest.approx(dimension, rel=1e-8)
+
+
+def test_kept_rows_are_named():
+    x = np.random.default_rng(0).standard_normal((30, 3))
+    cloud = dim.neighbours(np.concatenate([x[:5], x]), 4)
+    assert list(cloud.rows) == [0, 1, 2, 3, 4, *range(10, 35)]
+    np.testing.assert_allclose(cloud.points, x - x.mean(axis=0))
