@@ -1,4 +1,4 @@
-"""What a spectral measure gives for a cloud without structure."""
+"""What measures of one cloud give for a cloud without structure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from stages.geometry.dimension import Neighbours, neighbours
 from stages.geometry.spectrum import Spectrum, factorise
 
 
@@ -15,6 +16,12 @@ def isotropic_spectrum(n: int, d: int, centred: bool, draws: int, seed: int) -> 
     generator = np.random.default_rng([seed, n, d])
     singular = [factorise(generator.standard_normal((n, d)), centred).s for _ in range(draws)]
     return Spectrum(np.stack(singular), n, d, centred)
+
+
+@cache
+def isotropic_neighbours(n: int, d: int, k: int, seed: int) -> Neighbours:
+    """`neighbours` of isotropic Gaussian data (n, d), whose true dimension is d: how far n points fall short of it."""
+    return neighbours(np.random.default_rng([seed, n, d, k]).standard_normal((n, d)), k)
 
 
 def noise_eigenvalues(null: Spectrum, total: float) -> np.ndarray:

@@ -138,6 +138,14 @@ def twonn(cloud: Neighbours, discard: float = 0.1) -> float:
     return _positive(TwoNN(discard_fraction=discard, dist=True).fit(cloud.distances[:, :2]).dimension_)
 
 
+def twonn_of(distances: np.ndarray, discard: float = 0.1) -> float:
+    """`twonn` from the distances (m, 2 or more) to the nearest neighbours, ascending and above zero."""
+    ratio = np.sort(distances[:, 1] / distances[:, 0])[: int(len(distances) * (1 - discard))]
+    log, level = np.log(ratio), -np.log1p(-np.arange(1, len(ratio) + 1) / len(distances))
+    with np.errstate(invalid="ignore", divide="ignore"):  # ties: _positive refuses them
+        return _positive(log @ level / (log @ log))
+
+
 def mle(cloud: Neighbours, k: int = 20) -> float:
     """[mean over points and j < k of ln(r_k / r_j)]⁻¹, the maximum likelihood over the ``k`` nearest neighbours.
 

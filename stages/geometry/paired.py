@@ -56,9 +56,7 @@ def alignment_subsets(x: np.ndarray, y: np.ndarray, quarters: np.ndarray, pairs:
     return _on_halves(x, y, quarters, pairs, one, nuclear_alignment)
 
 
-def svcca_subsets(
-    x: np.ndarray, y: np.ndarray, quarters: np.ndarray, pairs: Pairs, share: float = 0.99
-) -> np.ndarray:
+def svcca_subsets(x: np.ndarray, y: np.ndarray, quarters: np.ndarray, pairs: Pairs, share: float = 0.99) -> np.ndarray:
     """`similarity.svcca` on each pair of ``quarters`` (R, 4, q): (R, pairs)."""
 
     def one(half: PairedMoments) -> float:
@@ -74,7 +72,9 @@ def predictivity_subsets(x: np.ndarray, y: np.ndarray, quarters: np.ndarray, pai
     if not _additive(x, y, quarters):
         return _on_rows(x, y, quarters, pairs, lambda a, b: linear_predictivity(a, b, folds=2, ridge=RIDGE))
     sums = _quarter_moments(x, y, quarters)
-    return np.array([[_two_folds(sums.take((r, a)), sums.take((r, b))) for a, b in pairs] for r in range(len(quarters))])
+    return np.array(
+        [[_two_folds(sums.take((r, a)), sums.take((r, b))) for a, b in pairs] for r in range(len(quarters))]
+    )
 
 
 def _two_folds(first: PairedMoments, second: PairedMoments) -> float:

@@ -13,15 +13,41 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from stages.geometry.norms import anisotropy, mean_share, norm_statistics
+from stages.geometry.chance import isotropic_spectrum
+from stages.geometry.curvature import flat_cloud, local_pca_curvature
+from stages.geometry.dimension import (
+    Neighbours,
+    gride,
+    gride_of,
+    local_pca,
+    mle,
+    mle_of,
+    neighbours,
+    twonn,
+    twonn_of,
+)
+from stages.geometry.norms import anisotropy, kept_rows, massive_activations, mean_share, norm_statistics
+from stages.geometry.paired import alignment_subsets, predictivity_subsets, svcca_subsets
+from stages.geometry.pairwise import (
+    kernel_cka_subsets,
+    nearest,
+    nearest_subsets,
+    rank_correlation_subsets,
+    shared_neighbours,
+)
+from stages.geometry.resampling import cka_pairs
 from stages.geometry.similarity import (
+    angle_of,
     angular_shape_distance,
     debiased_cka,
+    distance_ranks,
+    gaussian_kernel,
+    kernel_cka,
     linear_predictivity,
-    mutual_neighbours,
     procrustes_distance,
-    rbf_cka,
-    rsa,
+    procrustes_of,
+    rank_correlation,
+    squared_distances,
     svcca,
 )
 from stages.geometry.spectrum import (
@@ -45,11 +71,21 @@ from stages.geometry.subspace import (
     chance,
     grassmann_chance,
     grassmann_distance,
+    grassmann_sweep,
     preservation,
     preservation_sweep,
     projection_overlap,
     projection_overlap_sweep,
 )
+
+NEIGHBOURS = 10
+"""Of a prompt, compared between two models: the usual number."""
+DIMENSION_NEIGHBOURS, GRIDE_RANKS, PATCH = 20, (2, 8, 32), 50
+"""Neighbours that the estimates of dimension read; ranks of the farther ones of GRIDE: its scales."""
+CANDIDATES = 128
+"""Nearest others that are searched once, so that every half finds the most that a measure asks for among them."""
+SURFACE_ROWS = 400
+"""Rows on which curvature is measured: its cost is that of a fit at each of them."""
 
 Invariance = Literal["common_rotation", "rotation", "scale", "translation", "dimension_scale"]
 """Transformations of the model's activations (of both sides for common_rotation): an orthogonal matrix, a
@@ -72,16 +108,21 @@ class Variant(NamedTuple):
     """Without centring no measure is invariant to translation, whatever it declares."""
     function: Callable[..., np.ndarray]
     k: int = 0
-    """Leading directions read, for measures of subspaces."""
+    """Leading directions read, for measures of subspaces; nearest neighbours, for measures of dimension."""
+    subsets: Callable[..., np.ndarray] | None = None
+    """The same on many halves at once, for the kinds of which the halves have nothing in common that serves all measures:
+    (x, y, quarters, pairs) -> (R, pairs) for rows; (two matrices of squared distances, masks) -> (B,) for distances;
+    the distances (m, k) inside one half -> number for neighbours."""
 
 
 class Measure(NamedTuple):
     """One entry of the catalogue."""
 
     name: str
-    kind: Literal["spectrum", "cloud", "bases", "captured", "rows"]
-    """What a variant's function reads: one `Spectrum`; one matrix (n, d); two bases (d, k); one matrix, its basis and
-    the other's; two paired matrices (n, d)."""
+    kind: Literal["spectrum", "cloud", "surface", "neighbours", "bases", "captured", "rows", "distances"]
+    """What a variant's function reads. Of the model: one `Spectrum`; one matrix (n, d), also for surface, which is costly;
+    one `Neighbours`. Of model and reference: two bases (d, k); one matrix, its basis and the other's; two paired matrices
+    (n, d); two matrices (n, n) of squared distances."""
     variants: tuple[Variant, ...]
     invariances: frozenset[Invariance]
     source: str
@@ -90,7 +131,11 @@ class Measure(NamedTuple):
     chance: Callable[[int, int, int, int, int], float] | None = None
     """Expected value without structure from (n, d, k, draws, seed); spectra have their own (`chance.isotropic_spectrum`)."""
     sweep: Callable[..., np.ndarray] | None = None
-    """Of measures of bases that have an index: all k at once."""
+    """Of measures of bases: all k at once."""
+    best: float = 1.0
+    """Of scores between two models: that of a model with itself on the same prompts."""
+    halves: int = 2
+    """Of measures of rows: halves of each partition that serve the interval; all six where they are cheap."""
 
 
 def catalogue(
@@ -130,28 +175,112 @@ def catalogue(
         Measure("components", "spectrum", _two(partial(components_for, share=share), f"_{share:g}"), CLOUD, f"directions carrying {share:g} of the variance"),
         Measure("mean_share", "cloud", (Variant("raw", False, mean_share),), RAW, "share of the raw second moment that is the mean", "every row is zero", lambda n, d, k, draws, seed: 1 / n),
         Measure("anisotropy", "cloud", (Variant("raw", False, anisotropy),), RAW, "Ethayarajh 2019", "a row is zero", lambda n, d, k, draws, seed: 0.0),
-        Measure("largest_norm", "cloud", (Variant("raw_over_median", False, _largest_over_median),), RAW, "massive activations: Sun et al. 2024", "the median norm is zero"),
+        Measure("norm_mean", "cloud", (Variant("raw", False, _norm_mean),), RAW - {"scale"}, "Euclidean norms of the rows", chance=_none),
+        Measure("norm_spread", "cloud", (Variant("raw_sd_over_mean", False, _norm_spread),), RAW, "Euclidean norms of the rows", "every row is zero", chance=_none),
+        Measure("largest_value", "cloud", (Variant("raw_over_median", False, _largest_value),), frozenset({"scale"}), "massive activations: Sun et al. 2024", "the median value is zero", chance=_none),
+        Measure("effective_rank_without_massive_rows", "cloud", (Variant("centred_singular", True, _rank_of_kept),), CLOUD - {"translation"}, "rows above ten median norms left out", chance=lambda n, d, k, draws, seed: float(effective_rank(isotropic_spectrum(n, d, True, 8, seed)).mean())),
+        Measure("largest_norm", "cloud", (Variant("raw_over_median", False, _largest_over_median),), RAW, "massive activations: Sun et al. 2024", "the median norm is zero", chance=_none),
         Measure("preservation", "bases", (*swept[preservation], Variant("raw_legacy", False, preservation, legacy_k)), SUBSPACE, "Björck & Golub 1973", chance=lambda n, d, k, draws, seed: float(chance(d, k, draws, seed).mean()), sweep=preservation_sweep),
         Measure("projection_overlap", "bases", swept[projection_overlap], SUBSPACE, "mean squared cosine", chance=lambda n, d, k, draws, seed: k / d, sweep=projection_overlap_sweep),
-        Measure("grassmann_distance", "bases", swept[grassmann_distance], SUBSPACE, "Edelman, Arias & Smith 1998", chance=lambda n, d, k, draws, seed: grassmann_chance(d, k, draws, seed)),
+        Measure("grassmann_distance", "bases", swept[grassmann_distance], SUBSPACE, "Edelman, Arias & Smith 1998", chance=lambda n, d, k, draws, seed: grassmann_chance(d, k, draws, seed), sweep=grassmann_sweep, best=0.0),
         Measure("captured_variance", "captured", captured, SUBSPACE, "variance-weighted overlap", chance=lambda n, d, k, draws, seed: k / d),
-        Measure("cka", "rows", (Variant("debiased", True, debiased_cka),), CLOUD, "Kornblith et al. 2019; Song et al. 2012"),
-        Measure("rbf_cka", "rows", (Variant("debiased", True, rbf_cka),), CLOUD, "Kornblith et al. 2019", chance=lambda n, d, k, draws, seed: 0.0),
-        Measure("rsa", "rows", (Variant("spearman", True, rsa),), CLOUD, "Kriegeskorte et al. 2008", chance=lambda n, d, k, draws, seed: 0.0),
-        Measure("mutual_neighbours", "rows", (Variant("k10", True, mutual_neighbours),), CLOUD, "Huh et al. 2024", chance=lambda n, d, k, draws, seed: 10 / (n - 1)),
-        Measure("svcca", "rows", (Variant("share_0.99", True, svcca),), CLOUD, "Raghu et al. 2017"),
-        Measure("linear_predictivity", "rows", (Variant("from_reference", True, linear_predictivity), Variant("from_model", True, _backwards)), CLOUD, "Schrimpf et al. 2018"),
-        Measure("procrustes_distance", "rows", (Variant("centred", True, procrustes_distance),), CLOUD, "Williams et al. 2021"),
-        Measure("angular_shape_distance", "rows", (Variant("centred", True, angular_shape_distance),), CLOUD, "Williams et al. 2021"),
+        Measure("cka", "rows", (Variant("debiased", True, debiased_cka, subsets=cka_pairs),), CLOUD, "Kornblith et al. 2019; Song et al. 2012", chance=lambda n, d, k, draws, seed: 0.0, halves=6),
+        Measure("rbf_cka", "distances", (Variant("debiased", True, _rbf_cka, subsets=_rbf_cka_subsets),), CLOUD, "Kornblith et al. 2019", chance=lambda n, d, k, draws, seed: 0.0),
+        Measure("rsa", "distances", (Variant("spearman", True, _rsa, subsets=rank_correlation_subsets),), CLOUD, "Kriegeskorte et al. 2008", chance=lambda n, d, k, draws, seed: 0.0),
+        Measure("mutual_neighbours", "distances", (Variant(f"k{NEIGHBOURS}", True, _mutual_neighbours, subsets=_mutual_neighbours_subsets),), CLOUD, "Huh et al. 2024", chance=lambda n, d, k, draws, seed: NEIGHBOURS / (n - 1)),
+        Measure("svcca", "rows", (Variant("share_0.99", True, svcca, subsets=svcca_subsets),), CLOUD, "Raghu et al. 2017"),
+        Measure("linear_predictivity", "rows", (Variant("from_reference", True, linear_predictivity, subsets=predictivity_subsets), Variant("from_model", True, _backwards, subsets=_backwards_subsets)), CLOUD, "Schrimpf et al. 2018"),
+        Measure("procrustes_distance", "rows", (Variant("centred", True, procrustes_distance, subsets=_procrustes_subsets),), CLOUD, "Williams et al. 2021", best=0.0),
+        Measure("angular_shape_distance", "rows", (Variant("centred", True, angular_shape_distance, subsets=_angle_subsets),), CLOUD, "Williams et al. 2021", best=0.0),
+        Measure("dimension_twonn", "neighbours", (Variant("centred", True, twonn, 2, subsets=twonn_of),), CLOUD, "Facco et al. 2017"),
+        Measure("dimension_mle", "neighbours", (Variant(f"centred_k{DIMENSION_NEIGHBOURS}", True, partial(mle, k=DIMENSION_NEIGHBOURS), DIMENSION_NEIGHBOURS, subsets=mle_of),), CLOUD, "Levina & Bickel 2005"),
+        Measure("dimension_gride", "neighbours", tuple(Variant(f"centred_rank{rank}", True, partial(_gride, rank=rank), rank, subsets=partial(_gride_of, rank=rank)) for rank in GRIDE_RANKS), CLOUD, "Denti et al. 2022"),
+        Measure("dimension_local_pca", "neighbours", (Variant(f"centred_k{PATCH}", True, partial(local_pca, k=PATCH), PATCH),), CLOUD, "Fukunaga & Olsen 1971"),
+        Measure("local_pca_curvature", "surface", (Variant("squared_dimension2", True, _curvature),), CLOUD, "Sritharan et al. 2021"),
     )  # fmt: skip
+
+
+def surface_null(x: np.ndarray) -> float:
+    """Of the measure of surfaces: its value for a cloud with the mean and covariance of ``x`` (n, d) and no curvature."""
+    return _curvature(flat_cloud(x[:SURFACE_ROWS]))
+
+
+def _curvature(x: np.ndarray) -> float:
+    """Median squared curvature of a surface of 2 dimensions, times the squared radius: below 0 where noise alone gives more."""
+    found = local_pca_curvature(x[:SURFACE_ROWS], dimension=2, neighbours=20)
+    return float(np.nanmedian(found.squared) * np.median(found.radius) ** 2)
+
+
+def _none(n: int, d: int, k: int, draws: int, seed: int) -> float:
+    """There is no value by chance: the number describes the model's units, or its outliers."""
+    return float("nan")
+
+
+def _norm_mean(x: np.ndarray) -> np.ndarray:
+    return norm_statistics(x).mean
+
+
+def _norm_spread(x: np.ndarray) -> float:
+    found = norm_statistics(x)
+    return float(found.sd / found.mean) if found.mean > 0 else float("nan")
+
+
+def _largest_value(x: np.ndarray) -> np.ndarray:
+    return massive_activations(x).largest_to_median
+
+
+def _largest_over_median(x: np.ndarray) -> np.ndarray:
+    return norm_statistics(x).maximum_to_median
+
+
+def _rank_of_kept(x: np.ndarray) -> np.ndarray:
+    return effective_rank(factorise(x[kept_rows(x)], centred=True))
 
 
 def _backwards(reference: np.ndarray, model: np.ndarray) -> float:
     return linear_predictivity(model, reference)
 
 
-def _largest_over_median(x: np.ndarray) -> np.ndarray:
-    return norm_statistics(x).maximum_to_median
+def _backwards_subsets(reference: np.ndarray, model: np.ndarray, *how: object) -> np.ndarray:
+    return predictivity_subsets(model, reference, *how)
+
+
+def _procrustes_subsets(*how: object) -> np.ndarray:
+    return procrustes_of(alignment_subsets(*how))
+
+
+def _angle_subsets(*how: object) -> np.ndarray:
+    return angle_of(alignment_subsets(*how))
+
+
+def _rbf_cka(a: np.ndarray, b: np.ndarray) -> float:
+    return kernel_cka(gaussian_kernel(a), gaussian_kernel(b))
+
+
+def _rbf_cka_subsets(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """With the width of the kernels that all prompts give."""
+    return kernel_cka_subsets(gaussian_kernel(a), gaussian_kernel(b), masks)
+
+
+def _rsa(a: np.ndarray, b: np.ndarray) -> float:
+    return rank_correlation(distance_ranks(a), distance_ranks(b))
+
+
+def _mutual_neighbours(a: np.ndarray, b: np.ndarray) -> float:
+    return shared_neighbours(nearest(a, NEIGHBOURS).indices, nearest(b, NEIGHBOURS).indices, len(a))
+
+
+def _mutual_neighbours_subsets(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    near = [nearest_subsets(nearest(z, CANDIDATES), masks, NEIGHBOURS) for z in (a, b)]
+    return np.array([shared_neighbours(x.indices, y.indices, len(a)) for x, y in zip(*near, strict=True)])
+
+
+def _gride(cloud: Neighbours, rank: int) -> float:
+    return float(gride(cloud, rank).dimension[-1])
+
+
+def _gride_of(distances: np.ndarray, rank: int) -> float:
+    return gride_of(distances[:, rank // 2 - 1], distances[:, rank - 1], rank)
 
 
 def _two(function: Callable, suffix: str = "") -> tuple[Variant, ...]:
@@ -189,8 +318,12 @@ def evaluate(measure: Measure, variant: Variant, reference: np.ndarray, model: n
     """The measure of ``model`` (n, d), against ``reference`` (n, d) where it compares: the plain, slow way."""
     if measure.kind == "spectrum":
         return float(variant.function(factorise(model, variant.centred)))
-    if measure.kind == "cloud":
+    if measure.kind in ("cloud", "surface"):
         return float(variant.function(model))
+    if measure.kind == "neighbours":
+        return float(variant.function(neighbours(model, variant.k)))
+    if measure.kind == "distances":
+        return float(variant.function(squared_distances(reference), squared_distances(model)))
     if measure.kind == "captured":
         clouds = (reference, model) if SIDES[0] in variant.name else (model, reference)
         own, other = (factorise(x, variant.centred, variant.k).basis for x in clouds)

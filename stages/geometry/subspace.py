@@ -62,6 +62,16 @@ def grassmann_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(principal_angles(a, b)))
 
 
+def grassmann_sweep(a: np.ndarray, b: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+    """`grassmann_distance` of the first k columns of ``a`` and ``b`` (..., d, max(ks)), for every k: (len(ks), ...).
+
+    By the arccosine, which loses half the digits of angles near zero: for many subsets, not for two equal subspaces.
+    """
+    cosines = np.swapaxes(a, -1, -2) @ b  # (..., k, k)
+    angles = [np.arccos(np.linalg.svd(cosines[..., :k, :k], compute_uv=False).clip(0, 1)) for k in ks]
+    return np.stack([np.linalg.norm(angle, axis=-1) for angle in angles])
+
+
 def captured_variance(x: np.ndarray, own: np.ndarray, other: np.ndarray) -> float:
     """Variance of ``x`` (n, d) inside the subspace ``other``, over that inside its ``own`` leading one, (d, k) bases: 0 to 1.
 

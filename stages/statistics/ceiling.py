@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 LEAST_ROOM = 0.05
-"""Below this distance between ceiling and chance the halves do not even agree with themselves: no index."""
+"""Share of the way from chance to the best score below which the halves do not even agree with themselves: no index."""
 
 
 def noise_ceiling(within_reference: np.ndarray, within_model: np.ndarray) -> np.ndarray:
@@ -23,7 +23,11 @@ def noise_ceiling(within_reference: np.ndarray, within_model: np.ndarray) -> np.
     return np.sqrt(within_reference * within_model)
 
 
-def adjusted_index(cross: np.ndarray, ceiling: np.ndarray, chance: float) -> np.ndarray:
-    """(S - chance) / (C - chance); NaN where C - chance < LEAST_ROOM."""
-    room = ceiling - chance
-    return np.where(room >= LEAST_ROOM, (cross - chance) / np.where(room >= LEAST_ROOM, room, 1.0), np.nan)
+def adjusted_index(cross: np.ndarray, ceiling: np.ndarray, chance: float | np.ndarray, best: float = 1.0) -> np.ndarray:
+    """(S - chance) / (C - chance); NaN where (C - chance) / (best - chance) < LEAST_ROOM.
+
+    ``best``: the score of two equal models on the same prompts: 1 for similarities, 0 for distances.
+    """
+    room = np.asarray(ceiling - chance)
+    enough = room / (best - chance) >= LEAST_ROOM
+    return np.where(enough, (cross - chance) / np.where(enough, room, 1.0), np.nan)

@@ -11,6 +11,7 @@ GENERATOR = np.random.default_rng(0)
 N, D = 80, 12
 REFERENCE = GENERATOR.standard_normal((N, D)) @ np.diag(np.arange(1, D + 1) ** -0.7) + 0.3
 MODEL = REFERENCE @ (np.eye(D) + 0.15 * GENERATOR.standard_normal((D, D))) + 0.1 * GENERATOR.standard_normal((N, D))
+MODEL[0] *= 15  # a massive row
 ROTATION = np.linalg.qr(GENERATOR.standard_normal((D, D)))[0]
 
 TRANSFORMED = {

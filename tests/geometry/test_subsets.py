@@ -32,7 +32,9 @@ def clouds(request):
     """Two related clouds, narrow enough for sums of moments and too wide for them."""
     generator = np.random.default_rng(request.param)
     x = generator.standard_normal((N, request.param)) / np.arange(1, request.param + 1) ** 0.7
-    return x, x @ generator.standard_normal((request.param, request.param)) + 0.3 + 0.5 * generator.standard_normal(x.shape)
+    return x, x @ generator.standard_normal((request.param, request.param)) + 0.3 + 0.5 * generator.standard_normal(
+        x.shape
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,10 @@ def test_rank_correlation_of_masks(clouds, parts):
 def test_neighbours_inside_a_half(clouds, parts):
     near = [nearest(squared_distances(z), N) for z in clouds]
     masks = masks_of(parts, PAIRS, N)
-    found = [shared_neighbours(a.indices, b.indices, N) for a, b in zip(*(nearest_subsets(z, masks, 5) for z in near), strict=True)]
+    found = [
+        shared_neighbours(a.indices, b.indices, N)
+        for a, b in zip(*(nearest_subsets(z, masks, 5) for z in near), strict=True)
+    ]
     plain = [mutual_neighbours(*(z[np.sort(half)] for z in clouds), k=5) for half in halves(parts)]
     np.testing.assert_allclose(found, plain, atol=1e-12)
 

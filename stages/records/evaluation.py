@@ -1,0 +1,384 @@
+"""One record from one variant of a measure: value, level by chance, value at n / 2, index and half-sample replicates.
+
+One function for each kind of measure, all reading the same `Clouds`, in which whatever is dear is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from stages.geometry.dimension import DimensionError, Neighbours, neighbours
+from stages.geometry.pairwise import Nearest, masks_of, nearest_subsets
+from stages.geometry.registry import CANDIDATES, SIDES, Measure, Variant, surface_null
+from stages.geometry.resampling import Subsets, factorise_subsets
+from stages.geometry.similarity import squared_distances
+from stages.geometry.spectrum import Spectrum, effective_rank, factorise
+from stages.statistics.ceiling import LEAST_ROOM, adjusted_index, noise_ceiling
+from stages.statistics.half_sampling import PAIRS
+
+COMPLEMENTARY = PAIRS[:2]
+"""The first two halves of a partition, which are complementary: enough for measures whose halves are dear."""
+PAIRINGS = 5
+"""Ways to mispair prompts behind the chance level of a measure of rows without a closed form."""
+WITHOUT_INTERVAL = ("surface", "neighbours", "rows", "distances")
+"""Kinds that are measured only where intervals are asked for."""
+
+
+class Plan(NamedTuple):
+    """What is the same for all sites of one task."""
+
+    measures: tuple[Measure, ...]
+    quarters: np.ndarray
+    """(R, 4, q) rows of the partitions"""
+    plain: int
+    """partitions used where no interval is asked for"""
+    chance: dict[tuple[str, int], float]
+    """value without structure, by measure and k (0 where there is none)"""
+    nulls: dict[bool, Spectrum]
+    """isotropic spectra, by centring"""
+    confidence: float
+
+
+class Clouds:
+    """A model's activations ``y`` (n, d) and its reference's ``x``, for one centring; equal arrays are one cloud.
+
+    ``stored``: the model's, in the dimensions in which they were collected; the others may be rotated (`joint_rows`).
+    """
+
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, stored: np.ndarray, plan: Plan, centred: bool, with_interval: bool
+    ) -> None:
+        self.x, self.y, self.stored, self.plan, self.centred = x, y, stored, plan, centred
+        self.both = (x,) if x is y else (x, y)
+        self.quarters = plan.quarters if with_interval else plan.quarters[: plan.plain]
+        asked = {
+            v.k for m in plan.measures if m.kind in ("bases", "captured") for v in m.variants if v.centred == centred
+        }
+        self.ks = sorted(k for k in asked if not self.too_many(k))
+        self._scores: dict[str, _Scores] = {}
+
+    @cached_property
+    def whole(self) -> list[Spectrum]:
+        return [factorise(z, self.centred, max(self.ks, default=0)) for z in self.both]
+
+    @cached_property
+    def parts(self) -> list[Subsets]:
+        k = max(self.ks, default=0)
+        return [factorise_subsets(z, self.quarters, PAIRS, self.centred, k, every_pair=z is self.y) for z in self.both]
+
+    @cached_property
+    def squared(self) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distances (n, n) between prompts, of reference and model."""
+        found = [squared_distances(z) for z in self.both]
+        return found[0], found[-1]
+
+    @cached_property
+    def masks(self) -> np.ndarray:
+        return masks_of(self.quarters, COMPLEMENTARY, len(self.y))
+
+    @cached_property
+    def near(self) -> Neighbours:
+        return neighbours(self.y, min(CANDIDATES, len(self.y) - 1))
+
+    @cached_property
+    def captured(self) -> _Captured:
+        return _Captured(self)
+
+    def scores(self, measure: Measure) -> _Scores:
+        if measure.name not in self._scores:
+            self._scores[measure.name] = _Scores(self, measure)
+        return self._scores[measure.name]
+
+    def too_many(self, k: int) -> str:
+        """Why ``k`` directions cannot be compared, or nothing."""
+        most = min(self.quarters.shape[2] - 1, self.y.shape[1])
+        return (
+            f"k = {k} is above {most}, the most that a quarter of {len(self.y)} prompts in {self.y.shape[1]} dimensions can hold"
+            if k > most
+            else ""
+        )
+
+
+def evaluate_variant(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+    """Everything that one record holds: value, null, resample_baseline, ceiling, index, replicates, note, or missing."""
+    row = KINDS[measure.kind](measure, variant, clouds)
+    if not row.get("missing") and np.isnan(row["value"]):
+        row["missing"] = measure.undefined
+    return row
+
+
+def _spectrum(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+    """Value, mean value at n / 2, and value of noise; the measures work on stacks. Rarefaction costs nothing here."""
+    parts, null = clouds.parts[-1], clouds.plan.nulls[clouds.centred]
+    value, halves = float(variant.function(clouds.whole[-1])), variant.function(parts.pairs)  # (R, pairs)
+    quarter, half = clouds.quarters.shape[2], 2 * clouds.quarters.shape[2]
+    sizes = {quarter: variant.function(parts.quarters), half: halves, len(clouds.y): np.array(value)}
+    return {
+        "value": value,
+        "null": float(variant.function(null).mean()),
+        "resample_baseline": float(halves.mean()),
+        "replicates": {"value": halves.ravel()},
+        "rarefaction": sizes,
+    }
+
+
+def _cloud(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+    """Value, mean value at n / 2, and value of noise, of a measure that reads the rows themselves."""
+    y = clouds.y if "common_rotation" in measure.invariances else clouds.stored
+    halves = np.array([variant.function(y[part[[a, b]].ravel()]) for part in clouds.quarters for a, b in PAIRS])
+    return {
+        "value": float(variant.function(y)),
+        "null": clouds.plan.chance[measure.name, 0],
+        "resample_baseline": float(halves.mean()),
+        "replicates": {"value": halves},
+    }
+
+
+def _surface(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+    """Value, value of a cloud of the same covariance, and mean value of two halves; no interval: each value is dear."""
+    halves = [clouds.y[clouds.quarters[0][list(pair)].ravel()] for pair in COMPLEMENTARY]
+    try:
+        return {
+            "value": float(variant.function(clouds.y)),
+            "null": surface_null(clouds.y),
+            "resample_baseline": float(np.mean([variant.function(half) for half in halves])),
+        }
+    except ValueError as error:  # too few prompts for the fit
+        return {"missing": str(error)}
+
+
+def _neighbours(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+    """Value, value of isotropic noise, and values of halves, whose neighbours are read from the search of the whole."""
+    try:
+        cloud = clouds.near
+        value = float(variant.function(cloud))
+    except DimensionError as error:
+        return {"missing": str(error)}
+    notes = [f"{cloud.duplicates} coinciding prompts left out"] if cloud.duplicates else []
+    half = 2 * clouds.quarters.shape[2]
+    try:
+        halves = _dimensions_of_halves(variant, clouds)
+    except ValueError as error:  # n prompts suffice, n / 2 do not
+        return {"value": value, "null": clouds.plan.chance[measure.name, variant.k], "note": f"no halves: {error}"}
+    return {
+        "value": value,
+        "null": clouds.plan.chance[measure.name, variant.k],
+        "resample_baseline": float(halves.mean()),
+        "note": "; ".join(notes),
+        "replicates": {"value": halves} if variant.subsets else None,
+        "rarefaction": {half: halves, len(clouds.y): np.array(value)},
+    }
+
+
+def _dimensions_of_halves(variant: Variant, clouds: Clouds) -> np.ndarray:
+    """All halves where their neighbours suffice; two where each must be searched anew."""
+    if variant.subsets is None:
+        rows = [clouds.quarters[0][list(pair)].ravel() for pair in COMPLEMENTARY]
+        return np.array([variant.function(neighbours(clouds.y[half], variant.k)) for half in rows])
+    cloud = clouds.near
+    found = Nearest(cloud.indices, cloud.distances)
+    inside = nearest_subsets(found, clouds.masks[:, cloud.rows], variant.k)
+    return np.array([variant.subsets(near.distances) for near in inside])
+
+
+def _bases(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+    if reason := clouds.too_many(variant.k):
+        return {"missing": reason}
+    row = clouds.scores(measure).row(variant, clouds.plan.chance[measure.name, variant.k])
+    if "legacy" in variant.name:  # its k depends on n and d, so that its name cannot say it
+        row["note"] = "; ".join([f"k = {variant.k}", *filter(None, [row.get("note")])])
+    return row
+
+
+def _captured(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+    if reason := clouds.too_many(variant.k):
+        return {"missing": reason}
+    return clouds.captured.row(variant, clouds.plan.chance[measure.name, variant.k])
+
+
+def _rows(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+    halves = variant.subsets(clouds.x, clouds.y, clouds.quarters, PAIRS[: measure.halves])  # (R, halves)
+    null = clouds.plan.chance.get((measure.name, 0))
+    if null is None:
+        order = clouds.quarters[0].ravel()  # random
+        mixed = [variant.function(clouds.x[order], clouds.y[np.roll(order, i + 1)]) for i in range(PAIRINGS)]
+        null = float(np.mean(mixed))
+    return _of_pairs(measure, float(variant.function(clouds.x, clouds.y)), null, halves.ravel())
+
+
+def _distances(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+    halves = variant.subsets(*clouds.squared, clouds.masks)  # (B,)
+    return _of_pairs(measure, float(variant.function(*clouds.squared)), clouds.plan.chance[measure.name, 0], halves)
+
+
+def _of_pairs(measure: Measure, value: float, null: float, halves: np.ndarray) -> dict:
+    """A score of paired rows compares the same prompts: what a model scores against itself is the ceiling, without noise."""
+    ceiling = measure.best
+    return {
+        "value": value,
+        "null": null,
+        "resample_baseline": float(halves.mean()),
+        "ceiling": ceiling,
+        "index": (value - null) / (ceiling - null),
+        "replicates": {"value": halves, "index": (halves - null) / (ceiling - null)},
+    }
+
+
+KINDS: dict[str, Callable[[Measure, Variant, Clouds], dict]] = {
+    "spectrum": _spectrum,
+    "cloud": _cloud,
+    "surface": _surface,
+    "neighbours": _neighbours,
+    "bases": _bases,
+    "captured": _captured,
+    "rows": _rows,
+    "distances": _distances,
+}
+
+
+class _Scores:
+    """A score of all k between the bases of reference and model, on all prompts and across subsets.
+
+    The index is estimated from the two complementary halves of each partition, averaged over partitions; its
+    replicate on a half compares the two quarters of that half. One split against an average of many: the
+    replicate varies more than the estimate on as many prompts would, and the interval errs on the wide side.
+    """
+
+    def __init__(self, clouds: Clouds, measure: Measure) -> None:
+        self.ks, self.best, self.bases = clouds.ks, measure.best, [spectrum.basis for spectrum in clouds.whole]
+        self.effective = min(float(effective_rank(spectrum, eigen=True)) for spectrum in clouds.whole)
+        first, second = np.array(PAIRS).T
+        halves = [part.halves.basis for part in clouds.parts]  # (R, 2, d, k)
+        quarters = [part.quarters.basis for part in clouds.parts]  # (R, 4, d, k)
+        sweep = measure.sweep
+        self.same_halves = sweep(halves[0], halves[-1], self.ks)  # (ks, R, 2)
+        self.across = _across([[h[:, side] for side in (0, 1)] for h in halves], self.ks, sweep)  # each (ks, R)
+        self.within = _across(
+            [[q[:, side] for side in (first, second)] for q in quarters], self.ks, sweep
+        )  # each (ks, R, pairs)
+
+    def row(self, variant: Variant, level: float) -> dict:
+        i, k = self.ks.index(variant.k), variant.k
+        cross, ceiling, baseline = (score[i].mean() for score in self.across)
+        notes = [_beyond(k, self.effective)]
+        index = float(adjusted_index(cross, ceiling, level, self.best))
+        if np.isnan(index):
+            notes.append(_no_room(ceiling))
+        cross_half, ceiling_half, _ = (score[i] for score in self.within)
+        return {
+            "value": float(variant.function(*(basis[:, :k] for basis in (self.bases[0], self.bases[-1])))),
+            "null": level, "resample_baseline": float(baseline), "ceiling": float(ceiling), "index": index,
+            "note": "; ".join(filter(None, notes)),
+            "replicates": {
+                "value": self.same_halves[i].ravel(),
+                "index": adjusted_index(cross_half, ceiling_half, level, self.best).ravel(),
+            },
+        }  # fmt: skip
+
+
+def _beyond(k: int, effective: float) -> str:
+    return (
+        "" if k <= effective else f"k above the effective rank {effective:.1f} (eigen): the last directions are noise"
+    )
+
+
+def _no_room(ceiling: float) -> str:
+    return f"no index: the noise ceiling {ceiling:.3f} is within {LEAST_ROOM:.0%} of chance"
+
+
+def _across(
+    bases: Sequence[Sequence[np.ndarray]], ks: list[int], sweep: Callable
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cross score, noise ceiling and within-reference score between subsets 0 and 1: (ks, ...) each.
+
+    ``bases``: those of the reference, and of the model unless it is the reference; (..., d, k) for each subset.
+    """
+    reference, model = bases[0], bases[-1]
+    cross = (sweep(reference[0], model[1], ks) + sweep(reference[1], model[0], ks)) / 2
+    within = sweep(*reference, ks)
+    return cross, noise_ceiling(within, sweep(*model, ks)), within
+
+
+class _Captured:
+    """Captured variance of all k, between reference and model on all prompts, and across subsets, as `_Scores` are."""
+
+    def __init__(self, clouds: Clouds) -> None:
+        self.ks, self.whole = clouds.ks, clouds.whole
+        self.effective = min(float(effective_rank(spectrum, eigen=True)) for spectrum in clouds.whole)
+        self.rows = [z - z.mean(axis=0) if clouds.centred else z for z in clouds.both]
+        halves = clouds.quarters[:, [list(pair) for pair in COMPLEMENTARY]].reshape(len(clouds.quarters), 2, -1)
+        self.halves, self.quarters = (
+            [_Side(z, subsets, spectra, clouds.centred) for z, spectra in zip(self.rows, found, strict=True)]
+            for subsets, found in (
+                (halves, [part.halves for part in clouds.parts]),
+                (clouds.quarters, [part.quarters for part in clouds.parts]),
+            )
+        )
+        first, second = np.array(PAIRS).T
+        both_ways = np.concatenate([first, second]), np.concatenate([second, first])
+        self.across = {own: self._scores(self.halves, (np.array([0, 1]), np.array([1, 0])), own) for own in (0, -1)}
+        self.within = {own: self._scores(self.quarters, both_ways, own) for own in (0, -1)}
+        same = np.array([0, 1]), np.array([0, 1])
+        self.same = {own: self.halves[own].captured(self.halves[-1 - own].basis, *same, self.ks) for own in (0, -1)}
+
+    def row(self, variant: Variant, share: float) -> dict:
+        """``share`` of a space that a random subspace holds; the width of the rows does not tell it (`joint_rows`)."""
+        i, k = self.ks.index(variant.k), variant.k
+        own = 0 if SIDES[0] in variant.name else -1
+        mine, theirs = (self.whole[side].basis[:, :k] for side in (own, -1 - own))
+        x = self.rows[own]
+        cross, within_own, within_other = (score[i].mean() for score in self.across[own])
+        ceiling = noise_ceiling(within_own, within_other)
+        index = float(adjusted_index(cross, ceiling, share * self.halves[own].inverse_share(k)))
+        notes = [_beyond(k, self.effective), _no_room(ceiling) if np.isnan(index) else ""]
+        # a half's two quarters, each way round
+        pairs = [score[i].reshape(len(score[i]), 2, -1).mean(axis=1) for score in self.within[own]]
+        at_quarter = share * self.quarters[own].inverse_share(k)
+        return {
+            "value": variant.function(x, mine, theirs),
+            "null": share * float(np.square(x).sum() / np.square(x @ mine).sum()),
+            "resample_baseline": float(within_own), "ceiling": float(ceiling), "index": index,
+            "note": "; ".join(filter(None, notes)),
+            "replicates": {
+                "value": self.same[own][i].ravel(),
+                "index": adjusted_index(pairs[0], noise_ceiling(*pairs[1:]), at_quarter).ravel(),
+            },
+        }  # fmt: skip
+
+    def _scores(self, sides: list[_Side], pairs: tuple[np.ndarray, np.ndarray], own: int) -> list[np.ndarray]:
+        """Captured by the other model's subset, by the own model's other subset, and the latter of the other model: (ks, R, pairs)."""
+        mine, theirs = sides[own], sides[-1 - own]
+        return [
+            mine.captured(theirs.basis, *pairs, self.ks),
+            mine.captured(mine.basis, *pairs, self.ks),
+            theirs.captured(theirs.basis, *pairs, self.ks),
+        ]
+
+
+class _Side:
+    """Subsets of one cloud: their rows, leading bases, and the variance inside these."""
+
+    def __init__(self, x: np.ndarray, subsets: np.ndarray, spectra: Spectrum, centred: bool) -> None:
+        self.x, self.subsets, self.basis, self.centred = x, subsets, spectra.basis, centred
+        self.inside = np.cumsum(np.square(spectra.s), axis=-1)  # (R, subsets, r)
+
+    def inverse_share(self, k: int) -> float:
+        """Mean over subsets of all variance over that inside the k leading directions."""
+        return float((self.inside[..., -1] / self.inside[..., k - 1]).mean())
+
+    def captured(self, bases: np.ndarray, of: np.ndarray, by: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+        """Variance of the subsets ``of`` inside the leading ``bases`` (R, subsets, d, k) of the subsets ``by``: (ks, R, pairs)."""
+        last = np.array(ks) - 1
+        found = np.empty((len(ks), len(self.subsets), len(of)))
+        for r, rows in enumerate(self.subsets):
+            for i in np.unique(of):
+                x = self.x[rows[i]]
+                x = x - x.mean(axis=0) if self.centred else x
+                for p in np.flatnonzero(of == i):
+                    captured = np.cumsum(np.square(x @ bases[r, by[p]]).sum(axis=0))  # (k,)
+                    found[:, r, p] = captured[last] / self.inside[r, i, last]
+        return found
