@@ -9,53 +9,37 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from stages.activations.store import read_header, read_site, require_comparable
 from stages.params.loading import load
 from stages.params.measure import Measure
 from stages.params.study import Study, all_tasks
+from stages.records.depth import Depth
 from stages.records.files import write_json
 from stages.records.headline import headline
-from stages.records.site import Plan, Site, measure_site, plan
+from stages.records.jobs import jobs_of
+from stages.records.site import Site
 from stages.records.table import write
 from stages.records.tidy import tables
-from stages.statistics.half_sampling import partitions_for, quarters
 
 ACTIVATIONS, RECORDS, METRICS = Path("data/activations"), Path("data/records"), Path("metrics/measure")
 
 
 def main(model: str, reference: str) -> None:
-    params = load("measure", Measure)
-    jobs = [job for task in all_tasks(load("study", Study)) for job in jobs_of(task, model, reference, params)]
+    params, tasks = load("measure", Measure), all_tasks(load("study", Study))
+    jobs = [
+        job
+        for task in tasks
+        for job in jobs_of(task, [ACTIVATIONS / name / f"{task}.h5" for name in (reference, model)], params)
+    ]
     # Threads: the time goes to LAPACK, which releases the interpreter's lock; a process would import everything again.
     # Each job is seeded by its task and the results keep the order of the jobs, so their number changes no byte.
     workers = int(os.environ.get("JOBS", os.cpu_count() or 1))
-    sites = Parallel(n_jobs=workers, prefer="threads")(delayed(measured)(*job) for job in jobs)
-    content = tables(model, reference, params.aggregation, sites)
+    found = Parallel(n_jobs=workers, prefer="threads")(delayed(job)() for _, job in jobs)
+    measured = [(place, result) for (place, _), result in zip(jobs, found, strict=True)]
+    sites, depths = ([pair for pair in measured if isinstance(pair[1], kind)] for kind in (Site, Depth))
+    content = tables(model, reference, sites, depths)
     write(RECORDS / model, content)
     write_json(METRICS / f"{model}.json", headline(content["records"], params))
     logging.info("%s against %s: %d records of %d sites", model, reference, len(content["records"]), len(sites))
-
-
-def jobs_of(task: str, model: str, reference: str, params: Measure) -> list[tuple]:
-    """One job for each site and layer of a task; all files are opened before anything is computed."""
-    paths = [ACTIVATIONS / name / f"{task}.h5" for name in (reference, model)]
-    headers = [read_header(path) for path in paths]
-    require_comparable(*headers, params.unlike)
-    n, d = len(headers[1].prompt_ids), headers[1].d_model
-    parts = quarters(n, partitions_for(params.half_samples), params.seed, task)
-    task_plan = plan(n, d, params, parts, partitions_for(params.plain_half_samples))
-    sites, layers = headers[1].sites, range(headers[1].n_layers)
-    return [(paths, task, site, layer, task_plan, params) for site in sites for layer in layers]
-
-
-def measured(
-    paths: list[Path], task: str, site: str, layer: int, task_plan: Plan, params: Measure
-) -> tuple[str, str, int, Site]:
-    """Read one site of both models and measure it."""
-    x = y = read_site(paths[0], params.aggregation, site, layer)
-    if paths[1] != paths[0]:
-        y = read_site(paths[1], params.aggregation, site, layer)
-    return task, site, layer, measure_site(x, y, task_plan, params.aggregation, site in params.interval_sites)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from stages.activations.store import ActivationError, Block, Header, write
 from stages.params.loading import ParamsError
 from stages.records.table import COLUMNS, RecordError, read
 
-N, D, LAYERS, TASKS, SITES = 64, 12, 2, ("logic", "strings"), ("resid_mid", "resid_post")
+N, D, LAYERS, TASKS, SITES = 64, 12, 3, ("logic", "strings"), ("resid_mid", "resid_post")
 PARAMS = {
     "study": {"seeds": [0], "organisms": ["base", "sft"], "models": {}, "tasks": list(TASKS), "benchmarks": []},
     "measure": {
-        "aggregation": "last_token", "unlike": [], "ks": [2, 3], "headline_k": 3, "interval_sites": ["resid_post"], "half_samples": 24,
+        "aggregation": "last_token", "positions": ["mean"], "unlike": [], "ks": [2, 3], "headline_k": 3, "interval_sites": ["resid_post"], "half_samples": 24,
         "plain_half_samples": 12, "confidence": 0.95, "decay_ranks": [{"first": 0.08, "last": 0.5}], "bands": [0, 0.3, 1], "components_share": 0.9,
         "legacy_k": 100, "nulls": {"subspaces": 100, "spectra": 2}, "seed": 0,
     },
@@ -27,7 +27,7 @@ PARAMS = {
 def collect(model, task, change, prompts=N, token_hash="t", precision="float32"):
     header = Header(
         model=model, task=task, resolved_revision="local", weight_hash="w", paradigm="base", architecture="olmo3", n_layers=LAYERS, d_model=D,
-        aggregations=("last_token",), sites=SITES, mask="last real token", precision=precision, prompt_format="plain",
+        aggregations=("last_token", "mean"), sites=SITES, mask="last real token", precision=precision, prompt_format="plain",
         prompt_ids=tuple(f"{task}-{i}" for i in range(prompts)), token_hash=token_hash, tokens_per_batch=1, library_versions={},
     )  # fmt: skip
     generator = np.random.default_rng(len(task))
@@ -37,7 +37,11 @@ def collect(model, task, change, prompts=N, token_hash="t", precision="float32")
         for layer in range(LAYERS)
     }
     clouds["resid_mid", 0] = np.ones((prompts, D))  # every prompt ends in the same token
-    blocks = (Block("last_token", site, layer, change(x).astype(np.float32)) for (site, layer), x in clouds.items())
+    blocks = (
+        Block(position, site, layer, (change(x) + shift).astype(np.float32))
+        for position, shift in (("last_token", 0), ("mean", 1))
+        for (site, layer), x in clouds.items()
+    )
     write(measure.ACTIVATIONS / model / f"{task}.h5", header, blocks)
 
 
@@ -58,17 +62,51 @@ def content(folder):
 
 def test_tables_and_metrics(study):
     measure.main("sft-s0", "base-s0")
-    folder = measure.RECORDS / "sft-s0"
-    records, replicates, spectra = (read(folder, name) for name in ("records", "replicates", "spectra"))
-    for name, table in (("records", records), ("replicates", replicates), ("spectra", spectra)):
+    found = {name: read(measure.RECORDS / "sft-s0", name) for name in COLUMNS}
+    for name, table in found.items():
         assert list(table.columns) == list(COLUMNS[name])
-    assert not records.duplicated(["task", "site", "layer", "measure", "variant"]).any()
-    assert len(records) % (len(TASKS) * len(SITES) * LAYERS) == 0
+    records, replicates = found["records"], found["replicates"]
+    assert not records.duplicated(["task", "aggregation", "site", "layer", "measure", "variant"]).any()
     assert set(replicates["site"]) == {"resid_post"} and replicates["replicate"].max() == 23
-    assert set(spectra["variant"]) == {"raw", "centred"}
-    found = json.loads((measure.METRICS / "sft-s0.json").read_text())
-    assert set(found) == {"preservation_centred_k3", "effective_rank_centred_singular", "cka_debiased"}
-    assert 0.5 < found["preservation_centred_k3"]["index"] < 1
+    assert set(found["spectra"]["variant"]) == {"raw", "centred"}
+    metrics = json.loads((measure.METRICS / "sft-s0.json").read_text())
+    assert set(metrics) == {"preservation_centred_k3", "effective_rank_centred_singular", "cka_debiased"}
+    assert 0.5 < metrics["preservation_centred_k3"]["index"] < 1
+    assert metrics["preservation_centred_k3"]["index_at_mean"] == metrics["preservation_centred_k3"]["index"]  # centred
+
+
+def test_further_positions_have_what_hypotheses_may_be_about(study):
+    measure.main("sft-s0", "base-s0")
+    records = read(measure.RECORDS / "sft-s0", "records")
+    there = records[records["aggregation"] == "mean"]
+    assert set(there["measure"]) == {"preservation", "effective_rank", "cka"} and set(there["site"]) == {"resid_post"}
+    assert there["standard_error"].notna().all()
+
+
+def test_ranks_have_a_curve_over_the_number_of_prompts(study):
+    measure.main("sft-s0", "base-s0")
+    curve = read(measure.RECORDS / "sft-s0", "rarefaction").query(
+        "measure == 'effective_rank' and variant == 'centred_singular'"
+    )
+    assert sorted(set(curve["n"])) == [N // 4, N // 2, N]
+    by_size = curve.groupby("n")["value"].mean()
+    assert by_size.is_monotonic_increasing  # of the same cloud, more prompts fill more directions
+
+
+def test_layers_are_compared_with_each_other(study):
+    measure.main("sft-s0", "base-s0")
+    layers = read(measure.RECORDS / "sft-s0", "layers")
+    assert len(layers) == len(TASKS) * LAYERS * (LAYERS - 1) / 2
+    assert layers["cka"].abs().max() < 0.2  # the layers are drawn independently
+
+
+def test_paths_bend_as_much_as_their_steps_make_random_walks_bend(study):
+    measure.main("sft-s0", "base-s0")
+    bends = read(measure.RECORDS / "sft-s0", "records").query("measure == 'menger_curvature'")
+    assert set(bends["layer"]) == {1} and len(bends) == len(TASKS)
+    assert ((bends["low"] < bends["value"]) & (bends["value"] < bends["high"])).all()
+    # layers are drawn independently, so that a step and the next lean back: a little more bent than a walk
+    assert ((bends["value"] / bends["null"]).between(0.8, 1.6)).all()
 
 
 def test_values_without_one_have_a_reason_and_the_others_have_none(study):
@@ -93,6 +131,7 @@ def test_the_reference_against_itself(study):
     measure.main("base-s0", "base-s0")
     assert json.loads((measure.METRICS / "base-s0.json").read_text())["preservation_centred_k3"] == {
         "index": 1.0,
+        "index_at_mean": 1.0,
         "same_prompts": 1.0,
     }
 

@@ -84,6 +84,8 @@ DIMENSION_NEIGHBOURS, GRIDE_RANKS, PATCH = 20, (2, 8, 32), 50
 """Neighbours that the estimates of dimension read; ranks of the farther ones of GRIDE: its scales."""
 CANDIDATES = 128
 """Nearest others that are searched once, so that every half finds the most that a measure asks for among them."""
+RSA_PROMPTS = 400
+"""Their 80,000 distances are ranked, and ranked again on every half."""
 SURFACE_ROWS = 400
 """Rows on which curvature is measured: its cost is that of a fit at each of them."""
 
@@ -134,6 +136,8 @@ class Measure(NamedTuple):
     """Of measures of bases: all k at once."""
     best: float = 1.0
     """Of scores between two models: that of a model with itself on the same prompts."""
+    most: int | None = None
+    """Of measures of distances: prompts read, the first so many; its cost grows with the square of their number."""
     halves: int = 2
     """Of measures of rows: halves of each partition that serve the interval; all six where they are cheap."""
 
@@ -186,7 +190,7 @@ def catalogue(
         Measure("captured_variance", "captured", captured, SUBSPACE, "variance-weighted overlap", chance=lambda n, d, k, draws, seed: k / d),
         Measure("cka", "rows", (Variant("debiased", True, debiased_cka, subsets=cka_pairs),), CLOUD, "Kornblith et al. 2019; Song et al. 2012", chance=lambda n, d, k, draws, seed: 0.0, halves=6),
         Measure("rbf_cka", "distances", (Variant("debiased", True, _rbf_cka, subsets=_rbf_cka_subsets),), CLOUD, "Kornblith et al. 2019", chance=lambda n, d, k, draws, seed: 0.0),
-        Measure("rsa", "distances", (Variant("spearman", True, _rsa, subsets=rank_correlation_subsets),), CLOUD, "Kriegeskorte et al. 2008", chance=lambda n, d, k, draws, seed: 0.0),
+        Measure("rsa", "distances", (Variant("spearman", True, _rsa, subsets=rank_correlation_subsets),), CLOUD, "Kriegeskorte et al. 2008", chance=lambda n, d, k, draws, seed: 0.0, most=RSA_PROMPTS),
         Measure("mutual_neighbours", "distances", (Variant(f"k{NEIGHBOURS}", True, _mutual_neighbours, subsets=_mutual_neighbours_subsets),), CLOUD, "Huh et al. 2024", chance=lambda n, d, k, draws, seed: NEIGHBOURS / (n - 1)),
         Measure("svcca", "rows", (Variant("share_0.99", True, svcca, subsets=svcca_subsets),), CLOUD, "Raghu et al. 2017"),
         Measure("linear_predictivity", "rows", (Variant("from_reference", True, linear_predictivity, subsets=predictivity_subsets), Variant("from_model", True, _backwards, subsets=_backwards_subsets)), CLOUD, "Schrimpf et al. 2018"),
@@ -195,7 +199,7 @@ def catalogue(
         Measure("dimension_twonn", "neighbours", (Variant("centred", True, twonn, 2, subsets=twonn_of),), CLOUD, "Facco et al. 2017"),
         Measure("dimension_mle", "neighbours", (Variant(f"centred_k{DIMENSION_NEIGHBOURS}", True, partial(mle, k=DIMENSION_NEIGHBOURS), DIMENSION_NEIGHBOURS, subsets=mle_of),), CLOUD, "Levina & Bickel 2005"),
         Measure("dimension_gride", "neighbours", tuple(Variant(f"centred_rank{rank}", True, partial(_gride, rank=rank), rank, subsets=partial(_gride_of, rank=rank)) for rank in GRIDE_RANKS), CLOUD, "Denti et al. 2022"),
-        Measure("dimension_local_pca", "neighbours", (Variant(f"centred_k{PATCH}", True, partial(local_pca, k=PATCH), PATCH),), CLOUD, "Fukunaga & Olsen 1971"),
+        Measure("dimension_local_pca", "neighbours", (Variant(f"centred_k{PATCH}", True, partial(local_pca, k=PATCH, points=SURFACE_ROWS), PATCH),), CLOUD, "Fukunaga & Olsen 1971"),
         Measure("local_pca_curvature", "surface", (Variant("squared_dimension2", True, _curvature),), CLOUD, "Sritharan et al. 2021"),
     )  # fmt: skip
 

@@ -30,8 +30,10 @@ class Nulls(Group):
 
 
 class Measure(Group):
-    aggregation: Literal["last_token", "mean"]
+    aggregation: Literal["last_token", "mean", "reasoning_middle", "reasoning_end"]
     """One row per prompt: prompts are what is resampled, so all_tokens cannot be measured this way."""
+    positions: list[Literal["last_token", "mean", "reasoning_middle", "reasoning_end"]]
+    """Further ones, measured at interval_sites for what hypotheses may be about."""
     unlike: list[Literal["precision", "prompt_format"]]
     """Conditions in which a model may differ from its reference, because the comparison is about them."""
     ks: list[int] = Field(min_length=1)
@@ -60,6 +62,8 @@ class Measure(Group):
     def _sound(self) -> Measure:
         if min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
             raise ValueError(f"ks: expected different numbers from 1 upwards, found {self.ks}")
+        if self.aggregation in self.positions or len(set(self.positions)) < len(self.positions):
+            raise ValueError(f"positions {self.positions}: expected different ones, and not {self.aggregation!r} again")
         if self.headline_k not in self.ks:
             raise ValueError(f"headline_k {self.headline_k} must be one of ks {self.ks}")
         if self.bands != sorted(set(self.bands)) or self.bands[0] < 0 or self.bands[-1] > 1:

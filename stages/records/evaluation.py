@@ -211,8 +211,11 @@ def _rows(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
 
 
 def _distances(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
-    halves = variant.subsets(*clouds.squared, clouds.masks)  # (B,)
-    return _of_pairs(measure, float(variant.function(*clouds.squared)), clouds.plan.chance[measure.name, 0], halves)
+    first = slice(measure.most)
+    squared = [z[first, first] for z in clouds.squared]
+    halves = variant.subsets(*squared, clouds.masks[:, first])  # (B,)
+    row = _of_pairs(measure, float(variant.function(*squared)), clouds.plan.chance[measure.name, 0], halves)
+    return row | {"n": len(squared[0])}
 
 
 def _of_pairs(measure: Measure, value: float, null: float, halves: np.ndarray) -> dict:

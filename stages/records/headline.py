@@ -11,20 +11,25 @@ def headline(records: pd.DataFrame, params: Measure) -> dict:
     """Means over all tasks and over the layers of the sites with intervals; a quantity without any value is left out."""
     sites = params.interval_sites or sorted(set(records["site"]))
     shown = records[records["site"].isin(sites)]
-    k = params.headline_k
+    variant = f"centred_k{params.headline_k}"
+    preservation = f"preservation_{variant}"
+    here = params.aggregation
     wanted = {
-        f"preservation_centred_k{k}.same_prompts": ("preservation", f"centred_k{k}", "value"),
-        f"preservation_centred_k{k}.index": ("preservation", f"centred_k{k}", "index"),
-        "effective_rank_centred_singular": ("effective_rank", "centred_singular", "value"),
-        "cka_debiased": ("cka", "debiased", "value"),
+        (preservation, "same_prompts"): ("preservation", variant, "value", here),
+        (preservation, "index"): ("preservation", variant, "index", here),
+        ("effective_rank_centred_singular",): ("effective_rank", "centred_singular", "value", here),
+        ("cka_debiased",): ("cka", "debiased", "value", here),
+    } | {
+        (preservation, f"index_at_{position}"): ("preservation", variant, "index", position)
+        for position in params.positions
     }
     found: dict = {}
-    for leaf, (measure, variant, quantity) in wanted.items():
-        values = shown.loc[(shown["measure"] == measure) & (shown["variant"] == variant), quantity].dropna()
+    for (*parents, leaf), (measure, name, quantity, position) in wanted.items():
+        chosen = (shown["measure"] == measure) & (shown["variant"] == name) & (shown["aggregation"] == position)
+        values = shown.loc[chosen, quantity].dropna()
         if len(values):
-            *parents, last = leaf.split(".")
             node = found
             for parent in parents:
                 node = node.setdefault(parent, {})
-            node[last] = float(values.mean())
+            node[leaf] = float(values.mean())
     return found

@@ -86,7 +86,7 @@ def measure_site(reference: np.ndarray, model: np.ndarray, plan: Plan, aggregati
     reason = f"constant by design: {aggregation} of {who} has no variance over the prompts"
     for measure in plan.measures:
         for variant in measure.variants:
-            _add(site, measure, variant.name, len(y), missing=reason)
+            _add(site, measure, variant.name, n=len(y), missing=reason)
     return site
 
 
@@ -106,25 +106,21 @@ def _measure(site: Site, clouds: Clouds, with_interval: bool) -> None:
         eigenvalues,
         noise_eigenvalues(plan.nulls[centred], eigenvalues.sum()),
     )
+    confidence = plan.confidence if with_interval and centred else None
     for measure, variant in chosen:
         if with_interval or measure.kind not in WITHOUT_INTERVAL:  # costly: at the sites that matter
             row = evaluate_variant(measure, variant, clouds)
-            _add(
-                site,
-                measure,
-                variant.name,
-                len(clouds.y),
-                plan.confidence if with_interval and centred else None,
-                **row,
-            )
+            # some measures read the first prompts only, and say how many
+            _add(site, measure, variant.name, confidence, **{"n": len(clouds.y), **row})
 
 
 def _add(
     site: Site,
     measure: Measure,
     variant: str,
-    n: int,
     confidence: float | None = None,
+    *,
+    n: int,
     replicates: dict | None = None,
     rarefaction: dict | None = None,
     **row,

@@ -1,4 +1,4 @@
-"""The tables of one model, `data/records/{model}/`: records, half-sample replicates and spectra."""
+"""The tables of one model, `data/records/{model}/`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,22 @@ COLUMNS = {
         **dict.fromkeys(("missing", "note"), "str"),
     },
     "replicates": {
-        **dict.fromkeys(("task", "site"), "str"), "layer": "int64",
+        **dict.fromkeys(("task", "aggregation", "site"), "str"), "layer": "int64",
         **dict.fromkeys(("measure", "variant", "quantity"), "str"), "replicate": "int64", "value": "float64",
     },
     "spectra": {
-        **dict.fromkeys(("task", "site"), "str"), "layer": "int64", "variant": "str",
+        **dict.fromkeys(("task", "aggregation", "site"), "str"), "layer": "int64", "variant": "str",
         "rank": "int64", "eigenvalue": "float64", "noise": "float64",
+    },
+    # mean and standard deviation over random subsets of n prompts
+    "rarefaction": {
+        **dict.fromkeys(("task", "aggregation", "site"), "str"), "layer": "int64",
+        **dict.fromkeys(("measure", "variant"), "str"), "n": "int64", "value": "float64", "sd": "float64",
+    },
+    # debiased CKA between two layers of the model
+    "layers": {
+        **dict.fromkeys(("task", "aggregation", "site"), "str"), "layer": "int64", "other": "int64",
+        "cka": "float64", "missing": "str",
     },
 }  # fmt: skip
 """Columns and types of each table, in order."""

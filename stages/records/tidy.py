@@ -3,46 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from stages.records.depth import Depth
 from stages.records.site import Site
 from stages.records.table import COLUMNS
 
 
+class Place(NamedTuple):
+    """Where something was measured; of `Depth` the layer is -1, for it spans them."""
+
+    task: str
+    aggregation: str
+    site: str
+    layer: int
+
+
 def tables(
-    model: str, reference: str, aggregation: str, sites: Sequence[tuple[str, str, int, Site]]
+    model: str, reference: str, sites: Sequence[tuple[Place, Site]], depths: Sequence[tuple[Place, Depth]]
 ) -> dict[str, pd.DataFrame]:
-    """The three tables of ``model``, sites in the given order: (task, site, layer, measured)."""
-    common = {"model": model, "reference": reference, "aggregation": aggregation}
-    records = [{**common, **_key(key), **row} for *key, site in sites for row in site.records]
+    """All tables of ``model``, sites in the given order."""
+    common = {"model": model, "reference": reference}
+    records = [{**common, **place._asdict(), **row} for place, site in sites for row in site.records]
+    records += [
+        {**common, **place._replace(layer=layer)._asdict(), **row}
+        for place, depth in depths
+        for layer, row in depth.curvature
+    ]
     replicates = [
         {
-            **_key(key),
+            **place._asdict(),
             "measure": measure,
             "variant": variant,
             "quantity": quantity,
             "replicate": np.arange(len(values)),
             "value": values,
         }
-        for *key, site in sites
+        for place, site in sites
         for (measure, variant, quantity), values in site.replicates.items()
     ]
     spectra = [
-        {**_key(key), "variant": variant, "rank": np.arange(1, len(values) + 1), "eigenvalue": values, "noise": noise}
-        for *key, site in sites
+        {
+            **place._asdict(),
+            "variant": variant,
+            "rank": np.arange(1, len(values) + 1),
+            "eigenvalue": values,
+            "noise": noise,
+        }
+        for place, site in sites
         for variant, (values, noise) in site.spectra.items()
     ]
+    rarefaction = [{**place._asdict(), **row} for place, site in sites for row in site.rarefaction]
+    layers = [{**place._asdict(), **row} for place, depth in depths for row in depth.similarity]
     return {
         "records": pd.DataFrame(records),
         "replicates": _long("replicates", replicates),
         "spectra": _long("spectra", spectra),
+        "rarefaction": pd.DataFrame(rarefaction, columns=list(COLUMNS["rarefaction"])),
+        "layers": pd.DataFrame(layers, columns=list(COLUMNS["layers"])),
     }
-
-
-def _key(key: Sequence) -> dict:
-    return dict(zip(("task", "site", "layer"), key, strict=True))
 
 
 def _long(name: str, blocks: list[dict]) -> pd.DataFrame:
