@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.figures import displacement, effective_rank, hypotheses, preservation, spectra, training
+from stages.figures import (
+    displacement,
+    effective_rank,
+    hypotheses,
+    preservation,
+    rarefaction,
+    scores,
+    spectra,
+    training,
+)
 from stages.figures.style import save, save_table
 from stages.params.hypotheses import Hypotheses
 from stages.params.loading import load
@@ -29,7 +38,11 @@ def main() -> None:
     recipes = {slug: slug for slug in all_models(study)} | {
         name: name.rpartition("-s")[0] for name in organism_models(study)
     }
-    records, replicates, eigenvalues = (gather(name, recipes) for name in ("records", "replicates", "spectra"))
+    names = ("records", "replicates", "spectra", "rarefaction")
+    everywhere, *others = (gather(name, recipes) for name in names)
+    records, replicates, eigenvalues, sizes = (
+        rows[rows["aggregation"] == measure.aggregation] for rows in (everywhere, *others)
+    )
     trained = {name: json.loads(found(METRICS / f"{name}.json").read_text()) for name in organism_models(study)}
     curves = [pd.read_csv(found(CURVES / f"{name}.csv")).assign(model=name, recipe=recipes[name]) for name in trained]
     tests = pd.read_csv(found(PLOTS / "hypotheses.csv", "test"))
@@ -38,16 +51,19 @@ def main() -> None:
     ranks = effective_rank.table(records, site)
     shares = spectra.table(eigenvalues, site)
     distances = displacement.table(records, replicates, displacement.distances(trained), k, site, measure.confidence)
+    alike, growth = scores.table(everywhere, k, site, measure.aggregation), rarefaction.table(sizes, site)
     progress, accuracy = training.curve_table(curves), training.accuracy_table(trained)
     tables = {
         "preservation": by_layer, "effective_rank": ranks, "spectra": shares,
-        "displacement": distances, "training": progress, "accuracy": accuracy,
+        "displacement": distances, "training": progress, "accuracy": accuracy, "scores": alike, "rarefaction": growth,
     }  # fmt: skip
     figures = {
         "preservation": preservation.draw(by_layer, k, site),
         "effective_rank": effective_rank.draw(ranks, site),
         "spectra": spectra.draw(shares, site),
         "displacement": displacement.draw(distances),
+        "scores": scores.draw(alike, k, site),
+        "rarefaction": rarefaction.draw(growth, site),
         "training": training.draw(progress, accuracy),
         "hypotheses": hypotheses.draw(tests, margins.strong, margins.moderate, margins.equivalent, 1 - declared.alpha),
     }

@@ -12,7 +12,7 @@ from stages.records.table import COLUMNS, write
 
 TASKS = ("arithmetic", "logic", "strings")
 LAYERS, WIDTH, DRAWS, N = 8, 64, 24, 1000
-RECIPES = ("base", "sft", "rl_zero", "think", "sft_matched", "sft_kl", "sft_onpolicy", "rl_shuffled")
+RECIPES = ("base", "sft", "rl_zero", "think", "sft_matched", "sft_kl", "sft_onpolicy", "sft_continued", "rl_shuffled")
 LOSS = {
     "base": 0.0,
     "sft": 0.34,
@@ -21,6 +21,7 @@ LOSS = {
     "sft_matched": 0.02,
     "sft_kl": 0.07,
     "sft_onpolicy": 0.008,
+    "sft_continued": 0.355,
     "rl_shuffled": 0.025,
 }
 """Share of the index lost at the last layer."""
@@ -31,6 +32,7 @@ DISTANCE = {
     "sft_matched": 0.0262,
     "sft_kl": 0.088,
     "sft_onpolicy": 0.017,
+    "sft_continued": 0.291,
     "rl_shuffled": 0.024,
 }
 KL = {
@@ -40,6 +42,7 @@ KL = {
     "sft_matched": 0.63,
     "sft_kl": 0.086,
     "sft_onpolicy": 0.011,
+    "sft_continued": 8.3,
     "rl_shuffled": 0.16,
 }
 ACCURACY = {
@@ -50,6 +53,7 @@ ACCURACY = {
     "sft_matched": 0.55,
     "sft_kl": 0.62,
     "sft_onpolicy": 0.57,
+    "sft_continued": 0.75,
     "rl_shuffled": 0.5,
 }
 REINFORCED = ("rl_zero", "think", "rl_shuffled")
@@ -57,7 +61,7 @@ MARGINS = {"strong": 0.2, "moderate": 0.1, "equivalent": 0.05}
 
 
 def records_of(model: str, reference: str, recipe: str, seed: int = 0, layers: int = LAYERS) -> dict[str, pd.DataFrame]:
-    """The three tables of one model."""
+    """The tables of one model."""
     random = np.random.default_rng([seed, len(recipe), sum(map(ord, recipe))])
     records, replicates, spectra = [], [], []
     for t, task in enumerate(TASKS):
@@ -103,6 +107,7 @@ def records_of(model: str, reference: str, recipe: str, seed: int = 0, layers: i
                 replicates += [
                     {
                         "task": task,
+                        "aggregation": "last_token",
                         "site": "resid_post",
                         "layer": layer,
                         "measure": "preservation",
@@ -119,6 +124,7 @@ def records_of(model: str, reference: str, recipe: str, seed: int = 0, layers: i
             spectra += [
                 {
                     "task": task,
+                    "aggregation": "last_token",
                     "site": "resid_post",
                     "layer": layer,
                     "variant": "centred",
@@ -128,8 +134,24 @@ def records_of(model: str, reference: str, recipe: str, seed: int = 0, layers: i
                 }
                 for r, e, z in zip(ranks, eigenvalues, noise, strict=True)
             ]
-    tables = {"records": records, "replicates": replicates, "spectra": spectra}
-    return {name: pd.DataFrame(rows)[list(COLUMNS[name])] for name, rows in tables.items()}
+    place = {"aggregation": "last_token", "site": "resid_post"}
+    rarefaction = [
+        {**place, "task": row["task"], "layer": row["layer"], "measure": row["measure"], "variant": row["variant"],
+         "n": n, "value": row["value"] * (1 - 5 / n), "sd": 0.1}
+        for row in records
+        if row["measure"] == "effective_rank" and not row["missing"]
+        for n in (N // 4, N // 2, N)
+    ]  # fmt: skip
+    similarity = [
+        {**place, "task": task, "layer": layer, "other": other, "cka": 1 - 0.1 * (other - layer), "missing": ""}
+        for task in TASKS
+        for layer in range(layers)
+        for other in range(layer + 1, layers)
+    ]
+    tables = {
+        "records": records, "replicates": replicates, "spectra": spectra, "rarefaction": rarefaction, "layers": similarity,
+    }  # fmt: skip
+    return {name: pd.DataFrame(rows, columns=list(COLUMNS[name])) for name, rows in tables.items()}
 
 
 def metrics_of(recipe: str) -> dict:
@@ -250,7 +272,7 @@ def write_params(root: Path, recipes=RECIPES, seeds=(0,), models=()) -> None:
     params = {
         "study": {"seeds": list(seeds), "organisms": list(recipes), "models": {slug: models[0] for slug in models}, "tasks": list(TASKS), "benchmarks": []},
         "measure": {
-            "aggregation": "last_token", "unlike": [], "ks": [4, 8], "headline_k": 8, "interval_sites": ["resid_post"], "half_samples": 200, "plain_half_samples": 24,
+            "aggregation": "last_token", "positions": [], "unlike": [], "ks": [4, 8], "headline_k": 8, "interval_sites": ["resid_post"], "half_samples": 200, "plain_half_samples": 24,
             "confidence": 0.95, "decay_ranks": [{"first": 0.08, "last": 0.5}], "bands": [0, 0.3, 1], "components_share": 0.9, "legacy_k": 100,
             "nulls": {"subspaces": 100, "spectra": 2}, "seed": 0,
         },

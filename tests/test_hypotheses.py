@@ -19,7 +19,7 @@ RANK = {**TOTAL, "name": "rank", "quantity": "effective_rank", "more": "sft", "l
 PARAMS = {
     "study": {"seeds": [0], "organisms": ["base", "sft", "rl_zero", "sft_matched"], "models": {}, "tasks": list(TASKS), "benchmarks": []},
     "measure": {
-        "aggregation": "last_token", "unlike": [], "ks": [8], "headline_k": 8, "interval_sites": ["resid_post"], "half_samples": 60,
+        "aggregation": "last_token", "positions": [], "unlike": [], "ks": [8], "headline_k": 8, "interval_sites": ["resid_post"], "half_samples": 60,
         "plain_half_samples": 12, "confidence": 0.95, "decay_ranks": [{"first": 0.08, "last": 0.5}], "bands": [0, 0.3, 1], "components_share": 0.9,
         "legacy_k": 100, "nulls": {"subspaces": 100, "spectra": 2}, "seed": 0,
     },

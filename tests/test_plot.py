@@ -9,7 +9,16 @@ import synthetic_study as study
 from stages import plot
 from stages.records.table import RecordError
 
-FIGURES = {"preservation", "effective_rank", "spectra", "displacement", "training", "hypotheses"}
+FIGURES = {
+    "preservation",
+    "effective_rank",
+    "spectra",
+    "displacement",
+    "training",
+    "hypotheses",
+    "scores",
+    "rarefaction",
+}
 TABLES = FIGURES - {"hypotheses"} | {"accuracy"}
 FEW = ("base", "sft", "rl_zero")
 

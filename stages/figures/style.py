@@ -53,6 +53,7 @@ LOOKS = {
     "sft_matched": Look("SFT, matched displacement", "#E8A33D", (0, (5, 2)), "s", True),
     "sft_kl": Look("SFT, matched KL", "#D98A8A", (0, (3, 1.5)), "^", True),
     "sft_onpolicy": Look("SFT, on-policy", "#B58B6A", (0, (1.2, 1.2)), "D", True),
+    "sft_continued": Look("SFT, continued", "#C9A0DC", (0, (6, 1.5)), "P", True),
     "rl_shuffled": Look("RL, shuffled reward", "#7FB8DE", (0, (4, 1.5, 1, 1.5)), "v", True),
 }
 OTHERS = ("#CC79A7", "#8C6BB1", "#56B4E9", "#A6A600", "#8B4513", "#2F4F4F")

@@ -6,7 +6,16 @@ import pytest
 import synthetic_study as study
 from numpy.testing import assert_allclose
 
-from stages.figures import displacement, effective_rank, hypotheses, preservation, spectra, training
+from stages.figures import (
+    displacement,
+    effective_rank,
+    hypotheses,
+    preservation,
+    rarefaction,
+    scores,
+    spectra,
+    training,
+)
 from stages.figures.labels import label_points
 from stages.figures.style import LOOKS, looks, save, sheet
 
@@ -249,3 +258,26 @@ def test_bytes_depend_on_the_figure_only(tmp_path, monkeypatch, records):
     first, second = ((tmp_path / name).read_bytes() for name in ("first.png", "second.png"))
     assert first == second
     assert b"tEXt" not in first and b"tIME" not in first
+
+
+# ---------------------------------------------------------------- all scores, and the number of prompts
+def test_scores_are_means_of_the_index_and_leave_out_the_reference(records):
+    rows = scores.table(records, 8, "resid_post", "last_token")
+    assert set(rows["recipe"]) == {"sft", "rl_zero", "sft_matched"} and set(rows["score"]) == {"preservation"}
+    sft = records[(records["recipe"] == "sft") & (records["measure"] == "preservation")]
+    assert rows.set_index("recipe").at["sft", "index"] == pytest.approx(sft["index"].mean())
+    texts = [text.get_text() for text in scores.draw(rows, 8, "resid_post").axes[0].texts]
+    assert f"{sft['index'].mean():.3f}" in texts
+
+
+def test_scores_at_other_positions_have_rows_of_their_own(records):
+    elsewhere = records.assign(aggregation="reasoning_end")
+    rows = scores.table(pd.concat([records, elsewhere]), 8, "resid_post", "last_token")
+    assert set(rows["score"]) == {"preservation", "preservation, reasoning end"}
+
+
+def test_rarefaction_draws_the_mean_over_cells_against_n():
+    rows = rarefaction.table(gathered("rarefaction"), "resid_post")
+    figure = rarefaction.draw(rows, "resid_post")
+    wanted = rows[(rows["recipe"] == "sft")].sort_values("n")
+    assert_allclose(lines(figure.axes[0], "SFT")[0].get_ydata(), wanted["value"])
