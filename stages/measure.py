@@ -10,6 +10,7 @@ from pathlib import Path
 from joblib import Parallel, delayed
 
 from stages.activations.store import read_header, read_site, require_comparable
+from stages.geometry.linear_algebra import use
 from stages.params.loading import load
 from stages.params.measure import Measure
 from stages.params.study import Study, all_tasks
@@ -24,6 +25,7 @@ ACTIVATIONS, RECORDS, METRICS = Path("data/activations"), Path("data/records"), 
 
 
 def main(model: str, reference: str) -> None:
+    use(os.environ.get("DEVICE") or "cpu")
     params = load("measure", Measure)
     jobs = [job for task in all_tasks(load("study", Study)) for job in jobs_of(task, model, reference, params)]
     # Threads: the time goes to LAPACK, which releases the interpreter's lock; a process would import everything again.
