@@ -9,13 +9,14 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from stages.activations.store import read_header, read_site, require_comparable
+from stages.activations.store import read_site
 from stages.geometry.linear_algebra import use
 from stages.params.loading import load
 from stages.params.measure import Measure
 from stages.params.study import Study, all_tasks
 from stages.records.files import write_json
 from stages.records.headline import headline
+from stages.records.inputs import paired_headers
 from stages.records.site import Plan, Site, measure_site, plan
 from stages.records.table import write
 from stages.records.tidy import tables
@@ -41,12 +42,11 @@ def main(model: str, reference: str) -> None:
 def jobs_of(task: str, model: str, reference: str, params: Measure) -> list[tuple]:
     """One job for each site and layer of a task; all files are opened before anything is computed."""
     paths = [ACTIVATIONS / name / f"{task}.h5" for name in (reference, model)]
-    headers = [read_header(path) for path in paths]
-    require_comparable(*headers, params.unlike)
-    n, d = len(headers[1].prompt_ids), headers[1].d_model
+    _, header = paired_headers(paths, params.unlike, params.headline_k)
+    n, d = len(header.prompt_ids), header.d_model
     parts = quarters(n, partitions_for(params.half_samples), params.seed, task)
     task_plan = plan(n, d, params, parts, partitions_for(params.plain_half_samples))
-    sites, layers = headers[1].sites, range(headers[1].n_layers)
+    sites, layers = header.sites, range(header.n_layers)
     return [(paths, task, site, layer, task_plan, params) for site in sites for layer in layers]
 
 
