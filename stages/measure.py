@@ -9,6 +9,7 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
+from stages.geometry.linear_algebra import use
 from stages.params.loading import load
 from stages.params.measure import Measure
 from stages.params.study import Study, all_tasks
@@ -24,6 +25,7 @@ ACTIVATIONS, RECORDS, METRICS = Path("data/activations"), Path("data/records"), 
 
 
 def main(model: str, reference: str) -> None:
+    use(os.environ.get("DEVICE") or "cpu")
     params, tasks = load("measure", Measure), all_tasks(load("study", Study))
     jobs = [
         job

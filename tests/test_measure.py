@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import weakref
 
+import h5py
+import hdf5plugin  # noqa: F401  (opens the compressed datasets)
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +14,7 @@ import yaml
 from stages import measure
 from stages.activations.store import ActivationError, Block, Header, write
 from stages.params.loading import ParamsError
+from stages.records import jobs
 from stages.records.table import COLUMNS, RecordError, read
 
 N, D, LAYERS, TASKS, SITES = 64, 12, 3, ("logic", "strings"), ("resid_mid", "resid_post")
@@ -138,8 +142,8 @@ def test_the_reference_against_itself(study):
 
 def test_bytes_depend_neither_on_the_number_of_workers_nor_on_the_run(study, monkeypatch):
     found = []
-    for jobs in ("1", "3", "1"):
-        monkeypatch.setenv("JOBS", jobs)
+    for workers in ("1", "3", "1"):
+        monkeypatch.setenv("JOBS", workers)
         measure.main("sft-s0", "base-s0")
         found.append({**content(measure.RECORDS), **content(measure.METRICS)})
     assert found[0] == found[1] == found[2]
@@ -158,9 +162,14 @@ def nothing_written():
     return not measure.RECORDS.exists() and not measure.METRICS.exists()
 
 
-def test_a_missing_file_names_the_stage_that_builds_it(study):
-    (measure.ACTIVATIONS / "sft-s0" / "strings.h5").unlink()
-    with pytest.raises(ActivationError, match="dvc repro collect@sft-0"):
+@pytest.mark.parametrize("gone", [["sft"], ["base"], ["base", "sft"]])
+def test_a_missing_file_names_both_models_and_the_stages_that_build_it(study, gone):
+    for organism in gone:
+        (measure.ACTIVATIONS / f"{organism}-s0" / "strings.h5").unlink()
+    wanted = "sft-s0 cannot be measured against base-s0 on strings.*dvc repro " + " ".join(
+        f"collect@{name}-0" for name in gone
+    )
+    with pytest.raises(ActivationError, match=f"{wanted}`"):
         measure.main("sft-s0", "base-s0")
     assert nothing_written()
 
@@ -192,6 +201,104 @@ def test_another_precision_is_compared_only_when_asked_for(study):
     (study / "params.yaml").write_text(yaml.safe_dump(params))
     measure.main("sft-s0", "base-s0")
     assert (study / "data/records/sft-s0").exists()
+
+
+def test_other_prompts_are_not_comparable(study):
+    collect("sft-s0", "strings", lambda x: x, prompts=N - 4)
+    with pytest.raises(
+        ActivationError,
+        match=r"base-s0 and sft-s0 on strings .* prompt_ids differs .sft-s0 lacks 4 of 64 prompts, e.g. strings-60.*dvc repro collect@base-0 collect@sft-0",
+    ):
+        measure.main("sft-s0", "base-s0")
+    assert nothing_written()
+
+
+def test_a_headline_k_above_the_width_is_an_error(study):
+    params = PARAMS | {"measure": PARAMS["measure"] | {"headline_k": 13, "ks": [2, 13]}}
+    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(
+        ActivationError,
+        match="sft-s0 cannot be compared with base-s0 on logic: k = 13 .*n = 64 prompts in d = 12 .*holds 12; lower measure.headline_k",
+    ):
+        measure.main("sft-s0", "base-s0")
+    assert nothing_written()
+
+
+def test_too_few_prompts_for_the_headline_name_the_number_needed(study):
+    for model in ("base-s0", "sft-s0"):
+        collect(model, "strings", lambda x: x, prompts=15)  # a quarter of three rows has two centred directions
+    with pytest.raises(
+        ActivationError,
+        match=r"sft-s0 cannot be compared with base-s0 on strings: k = 3 .*n = 15 .*holds 2; collect at least 16 prompts.*or lower measure.headline_k",
+    ):
+        measure.main("sft-s0", "base-s0")
+    assert nothing_written()
+
+
+def test_too_few_prompts_for_another_k_is_a_missing_record(study):
+    params = PARAMS | {"measure": PARAMS["measure"] | {"ks": [3, 7]}}
+    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    for model in ("base-s0", "sft-s0"):
+        for task in TASKS:
+            collect(model, task, lambda x: x, prompts=24)
+    measure.main("sft-s0", "base-s0")
+    found = read(measure.RECORDS / "sft-s0", "records").query("measure == 'preservation' and layer == 1")
+    missing = found.set_index("variant")["missing"]
+    assert (missing["centred_k3"] == "").all() and missing["centred_k7"].str.contains("k = 7 is above 5").all()
+
+
+def edit(model, dataset, change):
+    """Change a dataset of a file by hand, as no program of the pipeline does."""
+    with h5py.File(measure.ACTIVATIONS / model / "strings.h5", "r+") as file:
+        values = file[dataset][:]
+        change(values)
+        file[dataset][:] = values
+
+
+def test_a_row_that_is_not_finite_is_named(study):
+    edit("sft-s0", "last_token/blocks.1.hook_resid_post", lambda values: values[7:9].fill(np.nan))
+    with pytest.raises(
+        ActivationError,
+        match=r"sft-s0/strings.h5: last_token/blocks.1.hook_resid_post is not finite, first at prompt strings-7 \(row 7\).*dvc repro collect@sft-0",
+    ):
+        measure.main("sft-s0", "base-s0")
+    assert nothing_written()
+
+
+@pytest.mark.parametrize(("model", "who"), [("sft-s0", "the model"), ("base-s0", "the reference")])
+def test_a_collapsed_site_of_one_model_is_missing_and_loses_no_other_site(study, model, who):
+    """A finding about that model: no error, and its reason says whose activations have no variance."""
+
+    def collapse(values):
+        values[:] = values[0]
+
+    edit(model, "last_token/blocks.1.hook_resid_post", collapse)
+    measure.main("sft-s0", "base-s0")
+    records = read(measure.RECORDS / "sft-s0", "records")
+    records = records[(records["aggregation"] == "last_token") & (records["measure"] != "menger_curvature")]
+    collapsed = (records["task"] == "strings") & (records["site"] == "resid_post") & (records["layer"] == 1)
+    assert records.loc[collapsed, "missing"].str.contains(f"last_token of {who} has no variance").all()
+    assert records.loc[~collapsed & (records["layer"] == 1), "missing"].eq("").mean() > 0.5
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_each_worker_holds_two_layers_of_activations_and_no_more(study, monkeypatch, workers):
+    held, most = [], 0
+    read_site = jobs.read_site
+
+    def counted(*args):
+        nonlocal most
+        values = read_site(*args)
+        held.append(weakref.ref(values))
+        most = max(most, sum(reference() is not None for reference in list(held)))
+        return values
+
+    monkeypatch.setattr(jobs, "read_site", counted)
+    monkeypatch.setenv("JOBS", str(workers))
+    measure.main("sft-s0", "base-s0")
+    pairs = (len(SITES) + 1) * LAYERS * len(TASKS)  # resid_post at a second position, too
+    depth = (LAYERS + LAYERS * (LAYERS + 1) // 2) * len(TASKS)
+    assert len(held) == 2 * pairs + depth and 2 <= most <= 2 * workers
 
 
 def test_a_bad_parameter_is_named(study):

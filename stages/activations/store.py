@@ -324,7 +324,7 @@ def _require_finite(
     row = start + int(np.argmax(bad))
     prompt = row if offsets is None else int(np.searchsorted(offsets, row, side="right")) - 1
     raise ActivationError(
-        f"{path}: {name} is not finite, first at prompt {header.prompt_ids[prompt]}; "
+        f"{path}: {name} is not finite, first at prompt {header.prompt_ids[prompt]} (row {row}); "
         f"collect in float32 or bfloat16, never float16, and check the weights: `dvc repro {stage_of('collect', header.model)}`"
     )
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.geometry.linear_algebra import triangular_factor
 from stages.geometry.similarity import CrossSums, cka_from_sums, cross_sums
 from stages.geometry.spectrum import Moments, Spectrum, factorise, factorise_moments, moments
 
@@ -108,5 +109,5 @@ def joint_rows(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     if len(x) + len(y) >= x.shape[1]:
         return x, y
-    _, upper = np.linalg.qr(np.concatenate([x, y]).T)  # (2 n, 2 n): coordinates of the rows
+    upper = triangular_factor(np.concatenate([x, y]).T)  # (2 n, 2 n): coordinates of the rows
     return upper.T[: len(x)], upper.T[len(x) :]

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.geometry.linear_algebra import eigh, eigvalsh, gram
+
 ROUNDING = np.finfo(np.float64).eps
 
 
@@ -65,8 +67,8 @@ def factorise(x: np.ndarray, centred: bool, k: int = 0) -> Spectrum:
     if centred:
         x = x - x.mean(axis=-2, keepdims=True)
     if d <= n:
-        return _from_gram(np.swapaxes(x, -1, -2) @ x, n, d, centred, k)
-    dual = _from_gram(x @ np.swapaxes(x, -1, -2), n, d, centred, k)  # vectors: (..., n, k), the left ones
+        return _from_gram(gram(x), n, d, centred, k)
+    dual = _from_gram(gram(np.swapaxes(x, -1, -2)), n, d, centred, k)  # vectors: (..., n, k), the left ones
     if not k:
         return dual
     right = np.swapaxes(x, -1, -2) @ dual.basis  # (..., d, k), columns of length s
@@ -77,7 +79,7 @@ def factorise(x: np.ndarray, centred: bool, k: int = 0) -> Spectrum:
 def moments(x: np.ndarray) -> Moments:
     """Additive sums of ``x`` (..., n, d), in float64."""
     x = np.asarray(x, np.float64)
-    return Moments(np.swapaxes(x, -1, -2) @ x, x.sum(axis=-2), x.shape[-2])
+    return Moments(gram(x), x.sum(axis=-2), x.shape[-2])
 
 
 def factorise_moments(sums: Moments, centred: bool, k: int = 0) -> Spectrum:
@@ -90,10 +92,10 @@ def factorise_moments(sums: Moments, centred: bool, k: int = 0) -> Spectrum:
     _require(n, d, centred, k)
     if d > n:
         raise SpectrumError(f"moments need d <= n, found d = {d}, n = {n}: use factorise on the rows")
-    gram = sums.gram
+    squares = sums.gram
     if centred:
-        gram = gram - sums.total[..., :, None] * sums.total[..., None, :] / n
-    return _from_gram(gram, n, d, centred, k)
+        squares = squares - sums.total[..., :, None] * sums.total[..., None, :] / n
+    return _from_gram(squares, n, d, centred, k)
 
 
 def _require(n: int, d: int, centred: bool, k: int) -> None:
@@ -107,14 +109,14 @@ def _rank(n: int, d: int, centred: bool) -> int:
     return min(n - 1 if centred else n, d)
 
 
-def _from_gram(gram: np.ndarray, n: int, d: int, centred: bool, k: int) -> Spectrum:
-    """Spectrum from the smaller Gram matrix; its basis holds the eigenvectors of that matrix."""
+def _from_gram(squares: np.ndarray, n: int, d: int, centred: bool, k: int) -> Spectrum:
+    """Spectrum from the smaller Gram matrix ``squares``; its basis holds the eigenvectors of that matrix."""
     rank = _rank(n, d, centred)
     if k:
-        values, vectors = np.linalg.eigh(gram)  # ascending
+        values, vectors = eigh(squares)  # ascending
         basis = vectors[..., ::-1][..., :k]
     else:
-        values, basis = np.linalg.eigvalsh(gram), None
+        values, basis = eigvalsh(squares), None
     # clip: a zero eigenvalue of a Gram matrix comes out as a tiny negative number
     s = np.sqrt(values[..., ::-1][..., :rank].clip(0))
     return Spectrum(s, n, d, centred, basis)

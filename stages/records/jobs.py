@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from stages.activations.store import read_header, read_site, require_comparable
+from stages.activations.store import read_site
 from stages.params.measure import Measure
 from stages.records.depth import Depth, measure_depth
+from stages.records.inputs import paired_headers
 from stages.records.site import Plan, Site, measure_site, only_stored, plan
 from stages.records.tidy import Place
 from stages.statistics.half_sampling import partitions_for, quarters
@@ -18,14 +19,13 @@ Job = tuple[Place, Callable[[], Site | Depth]]
 
 def jobs_of(task: str, paths: Sequence[Path], params: Measure) -> list[Job]:
     """Jobs of one task, from the activations (reference, model); both files are opened before anything is computed."""
-    headers = [read_header(path) for path in paths]
-    require_comparable(*headers, params.unlike)
-    n, d = len(headers[1].prompt_ids), headers[1].d_model
+    _, header = paired_headers(paths, params.unlike, params.headline_k)
+    n, d = len(header.prompt_ids), header.d_model
     parts = quarters(n, partitions_for(params.half_samples), params.seed, task)
     whole = plan(n, d, params, parts, partitions_for(params.plain_half_samples))
-    stored, layers = only_stored(whole), headers[1].n_layers
+    stored, layers = only_stored(whole), header.n_layers
     jobs: list[Job] = []
-    for site in headers[1].sites:
+    for site in header.sites:
         exact = site in params.interval_sites
         positions = [(params.aggregation, whole), *((name, stored) for name in params.positions if exact)]
         for position, of_position in positions:
