@@ -3,8 +3,10 @@
 Usage: python -m stages.collect MODEL REFERENCE
 
 The prompts are tokenised with the tokenizer of REFERENCE, so that every sibling sees the same ids; a model whose
-registry entry says `prompt_format: chat` gets them in its own chat template instead. The work is done in shards,
-so that a run that was killed goes on where it was; `stages/activations/scheduler.py` says how to spread them.
+registry entry says `prompt_format: chat` gets them in its own chat template instead. Where an aggregation reads
+inside the reasoning, the row's worked solution follows the prompt, whatever the model would have written. The work
+is done in shards, so that a run that was killed goes on where it was; `stages/activations/scheduler.py` says how to
+spread them.
 The environment variable DEVICE (cpu, cuda, auto) chooses where; it does not change what is computed.
 """
 
@@ -14,6 +16,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from stages.activations.reasoning import continuations
 from stages.activations.recording import record_task
 from stages.activations.scheduler import Work, compute_missing, device_kind
 from stages.activations.shards import plan
@@ -50,7 +53,7 @@ def plan_work(name: str, reference: str) -> Work:
     plans = []
     for task, rows in prompts.items():
         texts, ids = [row["prompt"] for row in rows], [row["id"] for row in rows]
-        tokens = tokenise(tokenizer, texts, ids, checkpoint.prompt_format)
+        tokens = tokenise(tokenizer, texts, ids, checkpoint.prompt_format, continuations(task, rows, params))
         plans.append(plan(checkpoint, precision, task, tokens, params, kind))
     return Work(checkpoint, precision, kind, plans, params)
 

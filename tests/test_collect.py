@@ -12,7 +12,7 @@ import torch
 import yaml
 from interrupt import interrupt
 from safetensors.torch import load_file, save_file
-from tiny_models import VOCABULARY, tiny_tokenizer
+from tiny_models import VOCABULARY, reading_tokenizer, tiny_tokenizer
 
 from stages import collect
 from stages.activations import scheduler, shards
@@ -112,6 +112,42 @@ def test_siblings_see_the_tokens_of_the_reference(project):
         require_comparable(base, read_header(Path("data/activations/sft-s0/logic.h5")))
 
 
+def add_reasoning(key, words):
+    """A worked solution of so many words, and its answer, to every row."""
+    for path in Path("data/tasks").iterdir():
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        rows = [row | {key: " ".join(f"w{w}" for w in words(i)) + " = 1"} for i, row in enumerate(rows)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_siblings_are_read_inside_the_same_reasoning(project):
+    """It leaves the prompt as it was, and another text of it is another condition."""
+    collect.main("sft-s0", "base-s0")
+    path = Path("data/activations/sft-s0/logic.h5")
+    alone = read_site(path, "last_token", "resid_post", 2)
+    add_reasoning("long", lambda i: range(3, 6 + i))
+    edit_params(aggregations=["last_token", "reasoning_middle", "reasoning_end"], reasoning=["long", "solution"])
+    reading_tokenizer().save_pretrained("data/models/base-s0")
+    for name in ("base-s0", "sft-s0"):
+        collect.main(name, "base-s0")
+    headers = [read_header(Path(f"data/activations/{name}/logic.h5")) for name in ("base-s0", "sft-s0")]
+    require_comparable(*headers)
+    assert "reasoning_end: its last token" in headers[1].mask
+    np.testing.assert_allclose(read_site(path, "last_token", "resid_post", 2), alone, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(read_site(path, "reasoning_end", "resid_post", 2), alone, atol=1e-2)
+    add_reasoning("long", lambda i: range(4, 7 + i))
+    collect.main("sft-s0", "base-s0")
+    with pytest.raises(ActivationError, match="base-s0 and sft-s0 on logic are not comparable: token_hash differs"):
+        require_comparable(headers[0], read_header(path))
+    add_reasoning("short", lambda i: [3])
+    edit_params(aggregations=["last_token", "reasoning_middle", "reasoning_end"], reasoning=["short"])
+    collect.main("sft-s0", "base-s0")
+    with pytest.raises(
+        ActivationError, match="base-s0 and sft-s0 on logic.*mask differs .*long, solution.* and .*short"
+    ):
+        require_comparable(headers[0], read_header(path))
+
+
 def test_the_command_twice_gives_the_same_bytes_and_imports_little(project):
     def run():
         code = "import runpy, sys; sys.argv = ['collect', 'sft-s0', 'base-s0']; runpy.run_module('stages.collect', run_name='__main__'); "
@@ -187,7 +223,14 @@ BAD = {
         CollectionError, "prompt x0 has 91 tokens, the model 64 positions",
     ),
     "misspelt site": (lambda: edit_params(sites=["resid_pots"]), ParamsError, "collect.sites.0: .*'resid_pre', 'resid_mid' or 'resid_post'.*'resid_pots'"),
-    "unknown aggregation": (lambda: edit_params(aggregations=["max"]), ParamsError, "collect.aggregations.0: .*'last_token', 'mean' or 'all_tokens'.*'max'"),
+    "unknown aggregation": (lambda: edit_params(aggregations=["max"]), ParamsError, "collect.aggregations.0: .*'last_token', 'mean', 'all_tokens', 'reasoning_middle' or 'reasoning_end'.*'max'"),
+    "reasoning of rows that have none": (
+        lambda: edit_params(aggregations=["mean", "reasoning_end"], reasoning=["long"]),
+        CollectionError, "task 'arithmetic', row arithmetic-0 has no worked solution .long.*-S 'collect.aggregations=.mean.'",
+    ),
+    "reasoning without its key": (
+        lambda: edit_params(aggregations=["reasoning_end"]), ParamsError, "collect: .*reasoning_end needs the keys of the worked solutions",
+    ),
     "repeated aggregation": (lambda: edit_params(aggregations=["mean", "mean"]), ParamsError, "collect.aggregations: .*only once"),
     "no site": (lambda: edit_params(sites=[]), ParamsError, "collect.sites: .*at least 1"),
     "half precision": (lambda: edit_params(precision="float16"), ParamsError, "collect.precision: .*'float32', 'bfloat16', 'int8' or 'nf4'.*'float16'"),

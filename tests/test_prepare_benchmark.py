@@ -87,6 +87,7 @@ def test_gsm8k_is_complete_and_its_answers_are_numbers(prepared):
     assert len(rows) == len({row["prompt"] for row in rows}) == 1319
     assert all(row["answer"].lstrip("-").isdigit() for row in rows)
     assert "2125" in {row["answer"] for row in rows}, "a comma stands in 2,125 upstream"
+    assert all(row["solution"].endswith(f"\n#### {row['answer']}") for row in rows)
 
 
 def test_a_larger_sample_contains_the_smaller_one_and_ids_outlast_the_seed(prepared):

@@ -21,7 +21,7 @@ PAD = 0  # any id: causal attention keeps padding on the right out of every real
 log = logging.getLogger(__name__)
 
 Reduced = dict[str, Tensor]
-"""Aggregation -> (hooks, rows, d_model), on the CPU; rows are prompts, or the real tokens of all_tokens."""
+"""Aggregation -> (hooks, rows, d_model), on the CPU; rows are prompts, or the prompts' tokens for all_tokens."""
 
 
 def hook_names(sites: Sequence[str], layers: int) -> list[str]:
@@ -76,7 +76,7 @@ def require_fit(model: PreTrainedModel, tokens: Tokens) -> None:
     if tokens.lengths[longest] > config.max_position_embeddings:
         raise CollectionError(
             f"prompt {tokens.prompt_ids[longest]} has {tokens.lengths[longest]} tokens, the model {config.max_position_embeddings} positions: "
-            "shorten the task's prompts (they are never truncated) or take a model with a longer context"
+            "shorten the task's prompts or solutions (they are never truncated) or take a model with a longer context"
         )
     for prompt, ids in zip(tokens.prompt_ids, tokens.ids, strict=True):
         if ids.max() >= config.vocab_size:
@@ -87,26 +87,28 @@ def require_fit(model: PreTrainedModel, tokens: Tokens) -> None:
 
 
 class _Batch:
-    """Right-padded ids of some prompts, and the reductions over their tokens."""
+    """Right-padded ids of some prompts with what follows them, and the reductions over their tokens."""
 
     def __init__(self, tokens: Tokens, device: torch.device) -> None:
-        lengths = tokens.lengths
+        lengths, prompt_lengths = tokens.lengths, tokens.prompt_lengths
         shape = len(lengths), int(lengths.max())
-        real = np.arange(shape[1]) < lengths[:, None]  # (batch, tokens)
+        real, of_prompt = (np.arange(shape[1]) < ends[:, None] for ends in (lengths, prompt_lengths))  # (batch, tokens)
         ids, weights = np.full(shape, PAD), np.zeros(shape, np.float32)
         ids[real] = np.concatenate(tokens.ids)
-        weights[real] = np.concatenate(tokens.content)
+        weights[of_prompt] = np.concatenate(tokens.content)
         self.ids = torch.from_numpy(ids).to(device)
-        self._index = {
-            "mean": torch.from_numpy(weights / weights.sum(axis=1, keepdims=True)),  # (batch, tokens), rows sum to 1
-            "last_token": torch.from_numpy(
-                np.arange(shape[0]) * shape[1] + lengths - 1
-            ),  # (batch,), into batch x tokens
-            "all_tokens": torch.from_numpy(np.flatnonzero(real)),  # (real tokens,), into batch x tokens
+        first = np.arange(shape[0]) * shape[1]  # (batch,), into batch x tokens, as all but the first of these:
+        index = {
+            "mean": weights / weights.sum(axis=1, keepdims=True),  # (batch, tokens), rows sum to 1
+            "last_token": first + prompt_lengths - 1,  # (batch,)
+            "all_tokens": np.flatnonzero(of_prompt),  # (prompt tokens,)
+            "reasoning_middle": first + (prompt_lengths + lengths - 1) // 2,  # (batch,)
+            "reasoning_end": first + lengths - 1,  # (batch,)
         }
+        self._index = {aggregation: torch.from_numpy(values) for aggregation, values in index.items()}
 
     def reduce(self, aggregation: str, hidden: Tensor) -> Tensor:
-        """``hidden`` (batch, tokens, d_model) to (batch, d_model), or to (real tokens, d_model) for all_tokens."""
+        """``hidden`` (batch, tokens, d_model) to (batch, d_model), or to (prompt tokens, d_model) for all_tokens."""
         # A model spread over devices has its blocks, and so its residual stream, on several.
         index = self._index[aggregation] = self._index[aggregation].to(hidden.device)
         if aggregation == "mean":

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from stages.activations.quality import check
+from stages.activations.reasoning import mask
 from stages.activations.shards import Dataset, Merged, Plan, library_versions
 from stages.activations.store import Block, Header, write
-from stages.activations.tokens import MASK, Tokens, token_offsets
+from stages.activations.tokens import Tokens, token_offsets
 from stages.models.checkpoint import Checkpoint
 from stages.params.collect import Collect
 
@@ -57,7 +58,7 @@ def _header(
         d_model=width,
         aggregations=tuple(params.aggregations),
         sites=tuple(params.sites),
-        mask=MASK,
+        mask=mask(params),
         precision=precision,
         prompt_format=checkpoint.prompt_format,
         prompt_ids=tokens.prompt_ids,

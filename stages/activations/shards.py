@@ -1,6 +1,6 @@
 """Shards: the results of some batches of a task on disk, complete or absent, in a folder named by their content.
 
-    {scratch}/{key}/{shard}/last_token.npy     float32           (hooks, prompts, d_model), and the same for mean
+    {scratch}/{key}/{shard}/last_token.npy     float32           (hooks, prompts, d_model), and so the others but
                             all_tokens.npy     float32 or uint16 (hooks, tokens, d_model); uint16 holds bfloat16 bits
                             {aggregation}_norms.npy  float64     (hooks, rows): Euclidean norms, before any rounding
                             {aggregation}_peaks.npy  float32     (hooks, rows): largest absolute value of the row
@@ -72,7 +72,7 @@ def plan(checkpoint: Checkpoint, precision: str, task: str, prompts: Tokens, par
         "precision": precision,
         "tokens": prompts.digest(),
         "content": hashlib.sha256(np.concatenate(prompts.content).tobytes()).hexdigest(),
-        "params": params.model_dump(exclude={"prompts", "precision", "quality"}),
+        "params": params.model_dump(exclude={"prompts", "precision", "quality", "reasoning"}),
         "libraries": library_versions(),
         "code": [hashlib.sha256((STAGES / file).read_bytes()).hexdigest() for file in CODE],
         "device": device,
@@ -95,7 +95,7 @@ def library_versions() -> dict[str, str]:
 
 def row_counts(prompts: Tokens, rows: np.ndarray, aggregation: str) -> np.ndarray:
     """Rows (len(rows),) that each of the prompts ``rows`` has in an array of ``aggregation``."""
-    return prompts.lengths[rows] if aggregation == "all_tokens" else np.ones(len(rows), int)
+    return prompts.prompt_lengths[rows] if aggregation == "all_tokens" else np.ones(len(rows), int)
 
 
 class Sink:

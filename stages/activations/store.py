@@ -40,8 +40,8 @@ COMPARED = (
     "prompt_ids",
     "prompt_format",
     "precision",
-    "token_hash",
     "mask",
+    "token_hash",
     "all_tokens_dtype",
     "aggregations",
     "sites",
@@ -49,7 +49,7 @@ COMPARED = (
     "d_model",
 )
 CONDITIONS = ("prompt_format", "precision")
-"""What two models may be asked to differ in; before token_hash in COMPARED, because a format explains the tokens."""
+"""What two models may be asked to differ in; before token_hash in COMPARED, as the mask, because they explain the tokens."""
 FIX = "rebuild it with `dvc repro {stage}`, or fetch it with `dvc pull`"
 
 
@@ -83,7 +83,7 @@ class Header:
     prompt_ids: tuple[str, ...]
     """The stored prompts, in the order of the rows."""
     token_hash: str
-    """SHA-256 over the token ids of the stored prompts."""
+    """SHA-256 over the token ids of the stored prompts and of what follows them."""
     tokens_per_batch: int
     """Batch composition moves the last bits of a forward pass, so it is recorded."""
     library_versions: dict[str, str]

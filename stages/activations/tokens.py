@@ -1,4 +1,4 @@
-"""Prompts as token ids, and the batches in which they pass through a model."""
+"""Prompts, with what follows them, as token ids, and the batches in which they pass through a model."""
 
 from __future__ import annotations
 
@@ -20,17 +20,23 @@ class CollectionError(ValueError):
 
 
 class Tokens(NamedTuple):
-    """A task's prompts as token ids: the same for every sibling of a family."""
+    """A task's texts as token ids, the same for every sibling of a family: prompts, and what may follow them."""
 
     prompt_ids: tuple[str, ...]
     ids: list[np.ndarray]
-    """Per prompt: token ids (length,)."""
+    """Per prompt: token ids (length,) of the prompt and its continuation."""
     content: list[np.ndarray]
-    """Per prompt: bool (length,), the tokens that `mean` averages."""
+    """Per prompt: bool (prompt length,), the tokens that `mean` averages."""
 
     @property
     def lengths(self) -> np.ndarray:
+        """Of what passes through the model (n_prompts,)."""
         return np.array([len(ids) for ids in self.ids])
+
+    @property
+    def prompt_lengths(self) -> np.ndarray:
+        """Of the prompts alone (n_prompts,)."""
+        return np.array([len(content) for content in self.content])
 
     def subset(self, rows: Sequence[int]) -> Tokens:
         return Tokens(
@@ -38,19 +44,21 @@ class Tokens(NamedTuple):
         )
 
     def digest(self) -> str:
-        """SHA-256 over lengths and token ids."""
-        stream = np.concatenate([self.lengths, *self.ids]).astype("<i8")
+        """SHA-256 over the lengths of prompts and texts, and all token ids."""
+        stream = np.concatenate([self.prompt_lengths, self.lengths, *self.ids]).astype("<i8")
         return hashlib.sha256(stream.tobytes()).hexdigest()
 
 
 def tokenise(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], prompt_ids: Sequence[str], prompt_format: str = "plain"
-) -> Tokens:
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], prompt_ids: Sequence[str], prompt_format: str = "plain",
+    continuations: Sequence[str] | None = None,
+) -> Tokens:  # fmt: skip
     """Token ids with the tokenizer's own special tokens, never truncated.
 
     ``prompt_format`` "plain" is the text as it is; "chat" puts it as the user's turn into the tokenizer's chat
-    template, up to where the assistant begins. Raises CollectionError on a repeated id, on a prompt without a
-    token that `mean` could average, and on a tokenizer without a chat template.
+    template, up to where the assistant begins. A continuation follows that, after a space if no white space stands
+    there; it is tokenised apart, so that the prompt keeps its own ids. Raises CollectionError on a repeated id, on a
+    prompt without a token that `mean` could average, and on a tokenizer without a chat template.
     """
     if len(set(prompt_ids)) < len(prompt_ids):
         repeated = next(i for i in prompt_ids if list(prompt_ids).count(i) > 1)
@@ -67,7 +75,16 @@ def tokenise(
             raise CollectionError(
                 f"prompt {prompt} has no token besides position 0 and special tokens: remove it from the task"
             )
+    if continuations is not None:
+        spaced = [_spaced(text, after) for text, after in zip(texts, continuations, strict=True)]
+        more = tokenizer(spaced, padding=False, truncation=False, add_special_tokens=False)["input_ids"]
+        ids = [np.concatenate([row, np.array(after, dtype=np.int64)]) for row, after in zip(ids, more, strict=True)]
     return Tokens(tuple(prompt_ids), ids, content)
+
+
+def _spaced(text: str, continuation: str) -> str:
+    """The continuation as it would go on from ``text``."""
+    return continuation if text[-1].isspace() else f" {continuation}"
 
 
 def _as_chat(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
@@ -94,4 +111,4 @@ def batches(lengths: np.ndarray, tokens_per_batch: int) -> list[np.ndarray]:
 
 def token_offsets(tokens: Tokens) -> np.ndarray:
     """Row bounds (n_prompts + 1,) of the prompts in all_tokens."""
-    return np.concatenate([[0], np.cumsum(tokens.lengths)])
+    return np.concatenate([[0], np.cumsum(tokens.prompt_lengths)])

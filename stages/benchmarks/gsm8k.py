@@ -14,12 +14,16 @@ CALCULATOR = re.compile(r"<<.*?>>")
 
 
 def fields(row: dict) -> dict[str, str]:
-    """question; solution, worked, without the calculator's notes; answer, the number after ``####`` without commas."""
-    _, mark, answer = row["answer"].rpartition("####")
-    if not mark or not answer.strip():
+    """question; solution, worked, without the calculator's notes; answer, the number after ``####``, which ends both.
+
+    The number is without commas.
+    """
+    steps, mark, number = row["answer"].rpartition("####")
+    if not mark or not number.strip():
         raise BrokenItem("no answer after ####")
+    answer = number.strip().replace(",", "")
     return {
         "question": row["question"],
-        "solution": CALCULATOR.sub("", row["answer"]),
-        "answer": answer.strip().replace(",", ""),
+        "solution": f"{CALCULATOR.sub('', steps)}#### {answer}",
+        "answer": answer,
     }

@@ -5,7 +5,8 @@ of its layout, ``answer`` among them. A layout is a module of this folder with
 
 - ``COLUMNS``: columns that an upstream row must have;
 - ``QUESTION``: fields that make two items the same question;
-- ``KEPT``: fields that the row of the task file carries on;
+- ``KEPT``: fields that the row of the task file carries on, ``solution`` among them where upstream has reasoning
+  that leads to the answer and ends in it;
 - ``fields(row)``: the fields; raises BrokenItem with the reason where the row cannot be asked.
 """
 

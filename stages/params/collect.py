@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
@@ -17,6 +18,7 @@ def _without_repeats(values: list[Item]) -> list[Item]:
     return values
 
 
+Aggregation = Literal["last_token", "mean", "all_tokens", "reasoning_middle", "reasoning_end"]
 Choices = Annotated[list[Item], Field(min_length=1), AfterValidator(_without_repeats)]
 
 
@@ -40,7 +42,9 @@ class Quality(Group):
 class Collect(Group):
     prompts: int = Field(ge=2)
     """Per task: the first so many of the held-out split."""
-    aggregations: Choices[Literal["last_token", "mean", "all_tokens"]]
+    aggregations: Choices[Aggregation]
+    reasoning: Annotated[list[str], AfterValidator(_without_repeats)] = []
+    """Keys of a task's rows that may hold the worked solution, the first that the task has."""
     sites: Choices[Literal["resid_pre", "resid_mid", "resid_post"]]
     tokens_per_batch: int = Field(ge=1)
     """Padded tokens of one forward pass."""
@@ -49,3 +53,16 @@ class Collect(Group):
     all_tokens_dtype: Literal["bfloat16", "float32"]
     """Storage of all_tokens; what has one row per prompt is stored as float32."""
     quality: Quality
+
+    @model_validator(mode="after")
+    def _has_reasoning(self) -> Collect:
+        if (asked := of_reasoning(self.aggregations)) and not self.reasoning:
+            raise ValueError(
+                f"{asked[0]} needs the keys of the worked solutions: set reasoning, e.g. to [long, solution]"
+            )
+        return self
+
+
+def of_reasoning(aggregations: Sequence[str]) -> list[str]:
+    """Those that are read inside the worked solution."""
+    return [aggregation for aggregation in aggregations if aggregation.startswith("reasoning_")]

@@ -26,7 +26,7 @@ def collect(model, tokens, sites, aggregations, budget, planned=None):
 
     def put(rows, reduced):
         for aggregation, values in reduced.items():
-            counts = tokens.lengths[rows] if aggregation == "all_tokens" else np.ones(len(rows), int)
+            counts = tokens.prompt_lengths[rows] if aggregation == "all_tokens" else np.ones(len(rows), int)
             for hook, array in zip(hook_names(sites, 3), values.float().numpy(), strict=True):
                 parts = np.split(array, np.cumsum(counts)[:-1])
                 found.setdefault((aggregation, hook), {}).update(zip(rows.tolist(), parts, strict=True))

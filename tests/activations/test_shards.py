@@ -137,6 +137,10 @@ OTHER = {
     "masked tokens": lambda: plan(
         checkpoint(), "float32", "logic", TOKENS._replace(content=[~kept for kept in TOKENS.content]), params(), "cpu"
     ),
+    "what follows the prompts": lambda: plan(
+        checkpoint(), "float32", "logic",
+        tokenise(tiny_tokenizer(), PROMPTS, [f"p{i}" for i in range(8)], continuations=["w5"] * 8), params(), "cpu",
+    ),
     "sites": lambda: planned(sites=["resid_post"]),
     "aggregations": lambda: planned(aggregations=["mean"]),
     "batches": lambda: planned(tokens_per_batch=50),
@@ -150,7 +154,7 @@ def test_whatever_changes_the_values_changes_the_key(change):
 
 
 def test_what_does_not_change_the_values_does_not():
-    assert planned(prompts=5, quality=QUALITY | {"usable": 0.5}).folder == planned().folder
+    assert planned(prompts=5, quality=QUALITY | {"usable": 0.5}, reasoning=["long"]).folder == planned().folder
 
 
 def test_another_configuration_of_the_same_weights_is_another_model():

@@ -192,6 +192,10 @@ def test_files_of_the_same_tokens_are_comparable():
     ("changed", "message"),
     [
         ({"token_hash": "cc"}, "token_hash differs"),
+        (
+            {"mask": "reasoning of another style", "token_hash": "cc"},
+            "sft-s0 and base-s0.*mask differs .'without position 0' and 'reasoning of another style'",
+        ),
         ({"precision": "nf4"}, "precision differs.*'float32' and 'nf4'.*or add precision to measure.unlike"),
         (
             {"prompt_format": "chat", "token_hash": "cc"},

@@ -39,8 +39,7 @@ def test_position_0_is_masked_also_without_a_special_token():
 
 def test_two_prompts_with_the_same_tokens_split_differently_have_other_digests():
     flat = np.array([3, 4, 5, 6])
-    one = Tokens(("a", "b"), [flat[:1], flat[1:]], [])
-    other = Tokens(("a", "b"), [flat[:2], flat[2:]], [])
+    one, other = (Tokens(("a", "b"), [flat[:n], flat[n:]], [np.ones(n, bool), np.ones(4 - n, bool)]) for n in (1, 2))
     assert one.digest() != other.digest()
 
 

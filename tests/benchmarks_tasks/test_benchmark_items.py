@@ -53,7 +53,7 @@ def test_an_empty_question_is_left_out(empty, caplog):
 
 def test_gsm8k_takes_the_last_number_and_drops_commas_and_notes():
     fields = gsm8k.fields({"question": "q", "answer": "So <<2*3=6>>6.\n#### -1,234.5 "})
-    assert fields == {"question": "q", "solution": "So 6.\n#### -1,234.5 ", "answer": "-1234.5"}
+    assert fields == {"question": "q", "solution": "So 6.\n#### -1234.5", "answer": "-1234.5"}
 
 
 def test_mmlu_has_a_topic_and_letters():
