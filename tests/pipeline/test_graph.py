@@ -136,6 +136,16 @@ def test_a_hub_model_adds_fetch_collect_and_measure(graph):
     assert {"fetch@gpt2", "collect-model@gpt2", "measure-model@gpt2"} <= set(graph.stages())
 
 
+def test_trajectories_run_where_they_are_asked_for_and_nothing_else_does(graph):
+    before = graph.stages()
+    assert not {name for name in before if name.startswith("paths")}
+    graph.set_param("paths.organisms", ["sft", "rl_zero"])
+    assert graph.stages() - before == graph.would_run() == {"paths@sft-0", "paths@rl_zero-0"}
+    graph.set_param("study.models", {"gpt2": "gpt2"})
+    graph.set_param("paths.models", {"gpt2": "gpt2"})
+    assert "paths-model@gpt2" in graph.stages()
+
+
 def test_a_benchmark_adds_its_preparation(graph):
     graph.set_param("study.benchmarks", ["gsm8k", "humaneval"])
     assert {"prepare-benchmark@gsm8k", "prepare-benchmark@humaneval"} <= set(graph.stages())
