@@ -41,6 +41,8 @@ class Plan(NamedTuple):
     nulls: dict[bool, Spectrum]
     """isotropic spectra, by centring"""
     confidence: float
+    legacy: bool = True
+    """with the prior study's formulas"""
 
 
 class Clouds:

@@ -9,11 +9,13 @@ import numpy as np
 
 from stages.geometry.chance import isotropic_neighbours, isotropic_spectrum, noise_eigenvalues
 from stages.geometry.dimension import DimensionError
+from stages.geometry.legacy import legacy_records
 from stages.geometry.registry import CANDIDATES, Measure, catalogue
 from stages.geometry.resampling import joint_rows
 from stages.records.evaluation import WITHOUT_INTERVAL, Clouds, Plan, evaluate_variant
 from stages.statistics.half_sampling import interval, standard_error
 
+LEGACY_NOTE = "the prior study's formula, its flaws included (stages/geometry/legacy.py)"
 CONSTANT = 1e-10  # variance / mean square; rounding of float32 leaves 1e-14
 STORED = {"effective_rank": ("value",), "preservation": ("value", "index"), "cka": ("value",)}
 """Quantities whose replicates are stored, from centred variants: what hypotheses may be about."""
@@ -67,7 +69,7 @@ def only_stored(plan: Plan) -> Plan:
         for measure in plan.measures
         if measure.name in STORED
     ]
-    return plan._replace(measures=tuple(kept))
+    return plan._replace(measures=tuple(kept), legacy=False)
 
 
 def measure_site(reference: np.ndarray, model: np.ndarray, plan: Plan, aggregation: str, with_interval: bool) -> Site:
@@ -81,12 +83,14 @@ def measure_site(reference: np.ndarray, model: np.ndarray, plan: Plan, aggregati
     if not any(constant.values()):
         for centred in (True, False):
             _measure(site, Clouds(x, y, stored, plan, centred, with_interval and centred), with_interval)
+        if with_interval and plan.legacy:
+            _add_legacy(site, np.asarray(reference, np.float64), stored)
         return site
     who = " and ".join(name for name, value in constant.items() if value)
     reason = f"constant by design: {aggregation} of {who} has no variance over the prompts"
     for measure in plan.measures:
         for variant in measure.variants:
-            _add(site, measure, variant.name, n=len(y), missing=reason)
+            _add(site, measure.name, variant.name, n=len(y), missing=reason)
     return site
 
 
@@ -111,12 +115,18 @@ def _measure(site: Site, clouds: Clouds, with_interval: bool) -> None:
         if with_interval or measure.kind not in WITHOUT_INTERVAL:  # costly: at the sites that matter
             row = evaluate_variant(measure, variant, clouds)
             # some measures read the first prompts only, and say how many
-            _add(site, measure, variant.name, confidence, **{"n": len(clouds.y), **row})
+            _add(site, measure.name, variant.name, confidence, **{"n": len(clouds.y), **row})
+
+
+def _add_legacy(site: Site, x: np.ndarray, y: np.ndarray) -> None:
+    """The prior study's formulas on raw activations (n, d): bare numbers, for comparison with its own."""
+    for measure, value in legacy_records(x, y).items():
+        _add(site, measure, "raw", n=len(y), value=value, note=LEGACY_NOTE)
 
 
 def _add(
     site: Site,
-    measure: Measure,
+    measure: str,
     variant: str,
     confidence: float | None = None,
     *,
@@ -126,21 +136,21 @@ def _add(
     **row,
 ) -> None:
     """Append one record, its intervals if ``confidence`` is given, and the replicates that are stored."""
-    record = {"measure": measure.name, "variant": variant, "n": n, "missing": "", "note": "", **row}
+    record = {"measure": measure, "variant": variant, "n": n, "missing": "", "note": "", **row}
     for quantity, prefix in (("value", ""), ("index", "index_")):
         estimate = record.setdefault(quantity, np.nan)
         error = low = high = np.nan
         if confidence is not None and quantity in (replicates or {}):
             error = standard_error(replicates[quantity], n)
             low, high = interval(estimate, error, confidence)
-            if quantity in STORED.get(measure.name, ()):
-                site.replicates[measure.name, variant, quantity] = replicates[quantity]
+            if quantity in STORED.get(measure, ()):
+                site.replicates[measure, variant, quantity] = replicates[quantity]
         record |= {f"{prefix}standard_error": error, f"{prefix}low": low, f"{prefix}high": high}
     for name in ("null", "resample_baseline", "ceiling"):
         record.setdefault(name, np.nan)
     site.records.append(record)
     if confidence is not None:
         site.rarefaction.extend(
-            {"measure": measure.name, "variant": variant, "n": size, "value": np.mean(values), "sd": np.std(values)}
+            {"measure": measure, "variant": variant, "n": size, "value": np.mean(values), "sd": np.std(values)}
             for size, values in (rarefaction or {}).items()
         )

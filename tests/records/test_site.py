@@ -194,6 +194,8 @@ def test_captured_variance_of_a_site_is_the_plain_evaluation(variant):
 def test_every_record_that_is_not_missing_has_a_value_and_a_baseline():
     site = measured(cloud(400, 0), cloud(400, 0) * 1.1 + 0.1 * cloud(400, 1))
     for row in site.records:
+        if row["measure"].startswith("legacy_"):  # bare numbers, as they were
+            continue
         assert row["missing"] or np.isfinite([row["value"], row["resample_baseline"]]).all(), row
         assert row["missing"] or np.isfinite(row["null"]) or row["measure"] in WITHOUT_CHANCE, row
 
