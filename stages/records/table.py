@@ -22,10 +22,10 @@ COLUMNS = {
     },
     "replicates": {
         **dict.fromkeys(("task", "site"), "str"), "layer": "int64",
-        **dict.fromkeys(("measure", "variant", "quantity"), "str"), "replicate": "int64", "value": "float64",
+        **dict.fromkeys(("aggregation", "measure", "variant", "quantity"), "str"), "replicate": "int64", "value": "float64",
     },
     "spectra": {
-        **dict.fromkeys(("task", "site"), "str"), "layer": "int64", "variant": "str",
+        **dict.fromkeys(("task", "site"), "str"), "layer": "int64", **dict.fromkeys(("aggregation", "variant"), "str"),
         "rank": "int64", "eigenvalue": "float64", "noise": "float64",
     },
 }  # fmt: skip

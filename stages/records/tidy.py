@@ -20,6 +20,7 @@ def tables(
     replicates = [
         {
             **_key(key),
+            "aggregation": aggregation,
             "measure": measure,
             "variant": variant,
             "quantity": quantity,
@@ -30,7 +31,14 @@ def tables(
         for (measure, variant, quantity), values in site.replicates.items()
     ]
     spectra = [
-        {**_key(key), "variant": variant, "rank": np.arange(1, len(values) + 1), "eigenvalue": values, "noise": noise}
+        {
+            **_key(key),
+            "aggregation": aggregation,
+            "variant": variant,
+            "rank": np.arange(1, len(values) + 1),
+            "eigenvalue": values,
+            "noise": noise,
+        }
         for *key, site in sites
         for variant, (values, noise) in site.spectra.items()
     ]
