@@ -17,7 +17,8 @@ from stages.records.files import SIGNIFICANT_DIGITS, atomic, write_json
 
 RECORDS, TRAINING = Path("data/records"), Path("metrics/train")
 METRICS, TABLE = Path("metrics/test.json"), Path("plots/hypotheses.csv")
-SHOWN = ("estimate", "low", "high", "p_holm", "verdict", "scope")
+SHOWN = ("estimate", "low", "high", "p_holm", "verdict", "scope", "cohen_dz", "family_sd", "mixed_p", "mixed_note")
+LEGACY = ("welch_p", "mann_whitney_p", "cohen_d", "decision")
 
 
 def main() -> None:
@@ -33,10 +34,15 @@ def main() -> None:
 
 def leaves(row: dict) -> dict:
     """The numbers of one hypothesis that a person compares between runs; the table has them all."""
-    found = {name: row[name] for name in SHOWN if name in row}
-    if not math.isnan(p := row.get("legacy_welch_p", math.nan)):
-        found["legacy_welch_over_layers"] = {"p": p, "pseudo_replicated": True}
+    found = {name: row[name] for name in SHOWN if name in row and _told(row[name])}
+    if _told(row.get("legacy_welch_p", math.nan)):
+        legacy = {f"legacy_{name}" if name == "decision" else name: row[f"legacy_{name}"] for name in LEGACY}
+        found["legacy_over_layers"] = legacy | {"pseudo_replicated": True}
     return found
+
+
+def _told(value: float | str) -> bool:
+    return value != "" if isinstance(value, str) else not math.isnan(value)
 
 
 if __name__ == "__main__":

@@ -32,16 +32,27 @@ QUANTITIES = (("preservation", "centred_k8", "index"), ("effective_rank", "centr
 LEGACY = (("preservation", "raw_legacy"), ("effective_rank", "raw_singular"))
 
 
-def measure(model, index, rank=20.0, spread=0.02, seed=0, missing_layers=()):
-    """Records of a model with one index and one effective rank at all layers; ``spread`` is the error of a half-sample."""
+def measure(model, index, rank=20.0, spread=0.02, seed=0, missing_layers=(), later=None):
+    """Records of a model with one index and one effective rank at all layers; ``spread`` is the error of a half-sample.
+
+    ``later``: its index at the end of the reasoning, if that was collected.
+    """
+    tables = [tables_of(model, "last_token", index, rank, spread, seed, missing_layers)]
+    if later is not None:
+        tables.append(tables_of(model, "reasoning_end", later, rank, spread, seed, missing_layers))
+    write(stage.RECORDS / model, {name: pd.concat([part[name] for part in tables]) for name in tables[0]})
+
+
+def tables_of(model, aggregation, index, rank, spread, seed, missing_layers):
     generator = np.random.default_rng(seed)
     records, replicates = [], []
     for task in TASKS:
         for layer in range(LAYERS):
-            place = {"task": task, "site": "resid_post", "layer": layer}
+            place = {"task": task, "site": "resid_post", "layer": layer, "aggregation": aggregation}
             for measure, variant, quantity in QUANTITIES:
                 value = {"index": index, "value": rank}[quantity]
-                noise = spread * generator.standard_normal(DRAWS) * (rank if quantity == "value" else 1)
+                half = spread * generator.standard_normal(DRAWS // 2) * (rank if quantity == "value" else 1)
+                noise = np.stack([half, -half], axis=1).ravel()  # of complementary halves, side by side
                 if layer in missing_layers:
                     value, noise = np.nan, np.full(DRAWS, np.nan)
                 records.append({**place, "measure": measure, "variant": variant, "value": value, "index": value})
@@ -61,8 +72,8 @@ def measure(model, index, rank=20.0, spread=0.02, seed=0, missing_layers=()):
                 records.append({**place, "measure": measure, "variant": variant, "value": value, "index": np.nan})
     empty = {name: "" if kind == "str" else 0.0 for name, kind in COLUMNS["records"].items()}
     records = pd.DataFrame([{**empty, "model": model, "n": N, **row} for row in records])
-    spectra = pd.DataFrame(columns=list(COLUMNS["spectra"]))
-    write(stage.RECORDS / model, {"records": records, "replicates": pd.DataFrame(replicates), "spectra": spectra})
+    empty_tables = {name: pd.DataFrame(columns=list(COLUMNS[name])) for name in ("spectra", "rarefaction", "layers")}
+    return {"records": records, "replicates": pd.DataFrame(replicates), **empty_tables}
 
 
 def train(model, displacement=0.03, gap=None):
@@ -187,6 +198,55 @@ def test_six_families_give_a_verdict_on_paradigms(study):
     )
 
 
+def test_six_families_have_an_effect_size_and_a_mixed_model_beside_the_interval(study):
+    """The made-up tasks of a family differ by nothing: a model that cannot tell tasks from noise is named, not trusted."""
+    gap = np.random.default_rng(0).normal(0.3, 0.05, 6)
+    for seed in range(6):
+        measure(f"rl_zero-s{seed}", 0.7 + gap[seed], seed=seed)
+        measure(f"sft-s{seed}", 0.7, seed=10 + seed)
+        for model in ("rl_zero", "sft"):
+            train(f"{model}-s{seed}")
+    found, _ = run(study, study={"seeds": list(range(6))})
+    leaves = found["more_than_sft"]
+    assert leaves["cohen_dz"] == pytest.approx(gap.mean() / gap.std(ddof=1), rel=1e-4)
+    assert leaves["family_sd"] == pytest.approx(gap.std(ddof=1), rel=1e-4)
+    assert ("mixed_p" in leaves) != ("mixed_note" in leaves)
+    few, _ = run(study, study={"seeds": list(range(5))})
+    assert "family_sd" in few["more_than_sft"] and "cohen_dz" not in few["more_than_sft"]
+
+
+def test_a_hypothesis_names_its_position_in_the_text(study):
+    measure("rl_zero-s0", 1.0, later=0.9)
+    measure("sft-s0", 0.7, seed=1, later=0.88)
+    after = {**TOTAL, "name": "after_reasoning", "aggregation": "reasoning_end"}
+    found, table = run(study, declared=[TOTAL, after])
+    assert found["more_than_sft"]["estimate"] == pytest.approx(0.3)
+    assert (
+        found["after_reasoning"]["estimate"] == pytest.approx(0.02)
+        and found["after_reasoning"]["verdict"] == "equivalent"
+    )
+    assert table["aggregation"].tolist() == ["last_token", "reasoning_end"]
+
+
+def test_a_position_that_was_not_collected_names_the_fix(study):
+    with pytest.raises(
+        RecordError, match="no records of reasoning_end, only of last_token: add reasoning_end to collect.agg"
+    ):
+        run(study, declared=[{**TOTAL, "aggregation": "reasoning_end"}])
+
+
+def test_a_control_continued_from_another_parent_is_matched_by_its_own_record(study):
+    """Displacements from the base differ, the matched ones, from the common parent, do not."""
+    measure("think-s0", 0.71, seed=4)
+    measure("sft_continued-s0", 0.70, seed=5)
+    train("think-s0", displacement=0.32)
+    train("sft_continued-s0", displacement=0.35, gap=0.01)
+    organisms = {"organisms": ["base", "sft", "think", "sft_continued"]}
+    found, table = run(study, study=organisms, declared=[{**MATCHED, "more": "think", "less": "sft_continued"}])
+    assert found["more_at_matched"]["verdict"] == "equivalent"
+    assert table.loc["more_at_matched", "matching_gap"] == 0.01
+
+
 def test_correction_is_over_the_hypotheses_that_were_tested(study):
     measure("rl_zero-s0", 1.0, spread=0.2, seed=3)
     absent = {**TOTAL, "name": "absent", "less": "think"}
@@ -210,15 +270,18 @@ def test_a_quantity_missing_everywhere_is_said(study):
 
 def test_the_prior_studys_test_stands_beside_it_and_says_what_it_is(study):
     found, table = run(study)
-    assert found["more_than_sft"]["legacy_welch_over_layers"]["pseudo_replicated"] is True
+    legacy = found["more_than_sft"]["legacy_over_layers"]
+    assert legacy["pseudo_replicated"] is True and legacy["legacy_decision"] == "strong"
+    assert set(legacy) == {"welch_p", "mann_whitney_p", "cohen_d", "legacy_decision", "pseudo_replicated"}
     assert table.loc["more_than_sft", "legacy_pseudo_replicated"] and table.loc["more_than_sft", "legacy_welch_t"] > 10
+    assert table.loc["more_than_sft", "legacy_mann_whitney_u"] == LAYERS**2
 
 
 def test_metrics_stay_small(study):
     def leaves(node):
         return sum(map(leaves, node.values())) if isinstance(node, dict) else 1
 
-    assert leaves(run(study)[0]) <= 8
+    assert leaves(run(study)[0]) <= 11
 
 
 def test_files_of_models_that_are_not_in_the_study_are_not_opened(study):
@@ -253,6 +316,7 @@ def test_a_site_without_records_or_half_samples_names_the_parameter(study):
         ({"declared": [TOTAL, TOTAL]}, "the name 'more_than_sft' stands more than once"),
         ({"declared": [{**TOTAL, "less": "rl_zero"}]}, "more and less are both 'rl_zero'"),
         ({"declared": [{**TOTAL, "effect": "matched"}]}, "hypotheses.declared.0.effect"),
+        ({"declared": [{**TOTAL, "aggregation": "all_tokens"}]}, "hypotheses.declared.0.aggregation"),
         ({"declared": [{**TOTAL, "directoin": 1}]}, "unknown key hypotheses.declared.0.directoin"),
     ],
 )

@@ -15,6 +15,10 @@ EFFECTS = {
     "total": "total effect", "at_matched_displacement": "at matched displacement",
     "at_matched_kl": "at matched KL", "on_policy": "against on-policy SFT",
 }  # fmt: skip
+POSITIONS = {
+    "mean": " (mean of the prompt)", "reasoning_middle": " in the middle of reasoning", "reasoning_end": " after reasoning",
+}  # fmt: skip
+"""Of the text; the last token of the prompt goes without saying."""
 COLOURS = {"strong": "#0072B2", "moderate": "#0072B2", "equivalent": "#222222", "reversed": "#D55E00"}
 """Of verdicts; the undecided are grey."""
 EQUIVALENT, MODERATE, STRONG, REVERSED = "#dedede", "#d6e6f2", "#a9cbe4", "#f7dcc8"
@@ -23,7 +27,8 @@ EQUIVALENT, MODERATE, STRONG, REVERSED = "#dedede", "#d6e6f2", "#a9cbe4", "#f7dc
 def claim(row: pd.Series) -> str:
     """The hypothesis in words, on two lines."""
     more, less = (LOOKS[name].label if name in LOOKS else name for name in (row["more"], row["less"]))
-    return f"{more} − {less}\n{QUANTITIES.get(row['quantity'], row['quantity'])}, {EFFECTS.get(row['effect'], row['effect'])}"
+    where = POSITIONS.get(row.get("aggregation"), "")
+    return f"{more} − {less}\n{QUANTITIES.get(row['quantity'], row['quantity'])}{where}, {EFFECTS.get(row['effect'], row['effect'])}"
 
 
 @styled
@@ -36,8 +41,15 @@ def draw(rows: pd.DataFrame, strong: float, moderate: float, equivalent: float, 
     reading = (
         f"Difference with its {100 * confidence:g} % interval. Verdicts need the whole interval inside a shaded region."
     )
-    caption = "\n".join([reading, *(f"Scope: {scope}." for scope in scopes)])
-    figure = sheet(1.35 + 0.16 * len(scopes) + 0.44 * max(1, len(rows)), "What the study concludes", caption)
+    replicated = "families" in rows and (rows["families"] > 1).any()
+    size = (
+        ["d: mean difference over the sd of families (Cohen's d_z)."]
+        if replicated and rows["cohen_dz"].notna().any()
+        else []
+    )
+    lines = [reading, *size, *(f"Scope: {scope}." for scope in scopes)]
+    height = 1.35 + 0.16 * (len(lines) - 1) + (0.56 if replicated else 0.44) * max(1, len(rows))
+    figure = sheet(height, "What the study concludes", "\n".join(lines))
     axes = figure.subplots()
     for low, high, colour in ((-equivalent, equivalent, EQUIVALENT), (moderate, strong, MODERATE)):
         axes.axvspan(low, high, color=colour, linewidth=0)
@@ -84,4 +96,9 @@ def _words(row: pd.Series) -> str:
     """A verdict with its estimate; or why there is none."""
     if row["verdict"] not in (*COLOURS, "undecided"):
         return textwrap.fill(row["verdict"], 34, max_lines=3, placeholder=" …")
-    return f"{row['verdict']}\n{row['estimate']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]".replace("-", "−")
+    words = f"{row['verdict']}\n{row['estimate']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+    if row.get("families", 1) > 1:
+        words += f"\n{row['families']:.0f} families" + (
+            f", d = {row['cohen_dz']:.1f}" if pd.notna(row.get("cohen_dz")) else f", sd {row['family_sd']:.3f}"
+        )
+    return words.replace("-", "−")

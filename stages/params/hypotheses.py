@@ -35,6 +35,8 @@ class Hypothesis(Group):
     less: str
     """Organisms, compared within every family; or two slugs of study.models."""
     effect: Literal["total", "at_matched_displacement", "at_matched_kl", "on_policy"]
+    aggregation: Literal["last_token", "mean", "reasoning_middle", "reasoning_end"] = "last_token"
+    """Where in the text: the last token of the prompt, its mean, or a point of the reasoning."""
 
     @model_validator(mode="after")
     def _two_sides(self) -> Hypothesis:

@@ -12,7 +12,8 @@ from stages.params.loading import ParamsError
 from stages.params.study import RECIPES, Study, all_tasks, organism_models
 from stages.records.curves import curve, values
 from stages.records.training import Training, read_training
-from stages.statistics.contrast import Curve, contrast, welch_over_layers
+from stages.statistics.contrast import Curve, contrast
+from stages.statistics.legacy import over_layers
 from stages.statistics.verdict import holm, scope, verdict
 
 LEGACY = {"preservation_index": ("preservation", "raw_legacy"), "effective_rank": ("effective_rank", "raw_singular")}
@@ -69,7 +70,10 @@ def assess(params: Hypotheses, study: Study, k: int, records: Path, training: Pa
 
 def _estimate(hypothesis: Hypothesis, params: Hypotheses, study: Study, k: int, records: Path, training: Path) -> dict:
     """Everything about one hypothesis but its corrected p and verdict."""
-    row = {"hypothesis": hypothesis.name, **hypothesis.model_dump(include={"quantity", "more", "less", "effect"})}
+    row = {
+        "hypothesis": hypothesis.name,
+        **hypothesis.model_dump(include={"quantity", "more", "less", "effect", "aggregation"}),
+    }
     pairs = pairs_of(hypothesis, study)
     if absent := left_out(hypothesis, study):
         return row | {
@@ -78,7 +82,7 @@ def _estimate(hypothesis: Hypothesis, params: Hypotheses, study: Study, k: int, 
     if not pairs:
         return row | {"verdict": "not tested: study.seeds is empty"}
     read = [
-        tuple(_quantity(records / model, hypothesis.quantity, params.site, k, all_tasks(study)) for model in pair)
+        tuple(_quantity(records / model, hypothesis, params.site, k, all_tasks(study)) for model in pair)
         for pair in pairs
     ]
     try:
@@ -87,14 +91,15 @@ def _estimate(hypothesis: Hypothesis, params: Hypotheses, study: Study, k: int, 
         return row | {"verdict": f"not tested: {error}"}
     row |= {"families": len(pairs), "scope": scope(len(pairs), params.families_for_paradigms), **found._asdict()}
     row |= _trained(hypothesis, pairs, study, params.matched_within, training)
-    return row | _legacy(records, pairs[0], hypothesis.quantity, params.site, all_tasks(study))
+    return row | _legacy(records, pairs[0], hypothesis, params.site, all_tasks(study))
 
 
-def _quantity(folder: Path, quantity: str, site: str, k: int, tasks: Sequence[str]) -> Curve:
+def _quantity(folder: Path, hypothesis: Hypothesis, site: str, k: int, tasks: Sequence[str]) -> Curve:
     """A model's curve of the hypothesis' quantity; effective ranks as logarithms, for relative differences."""
-    if quantity == "preservation_index":
-        return curve(folder, "preservation", f"centred_k{k}", "index", site, tasks)
-    return curve(folder, "effective_rank", "centred_singular", "value", site, tasks, np.log)
+    where = (hypothesis.aggregation, site, tasks)
+    if hypothesis.quantity == "preservation_index":
+        return curve(folder, "preservation", f"centred_k{k}", "index", *where)
+    return curve(folder, "effective_rank", "centred_singular", "value", *where, np.log)
 
 
 def _trained(
@@ -132,11 +137,14 @@ def _unmatched(wanted: str | None, recorded: bool, gap: float, within: float) ->
     return ""
 
 
-def _legacy(records: Path, pair: tuple[str, str], quantity: str, site: str, tasks: Sequence[str]) -> dict:
-    """The prior study's test on its own kind of number, layers as samples, tasks averaged; of one family, as there."""
-    more, less = (values(records / model, *LEGACY[quantity], site, tasks).mean(axis=0) for model in pair)  # (layers,)
+def _legacy(records: Path, pair: tuple[str, str], hypothesis: Hypothesis, site: str, tasks: Sequence[str]) -> dict:
+    """The prior study's tests on its own kind of number, layers as samples, tasks averaged; of one family, as there."""
+    variant = LEGACY[hypothesis.quantity]
+    more, less = (
+        values(records / model, *variant, hypothesis.aggregation, site, tasks).mean(axis=0) for model in pair
+    )  # (layers,)
     kept = np.isfinite(more) & np.isfinite(less)
     if kept.sum() < 2:
         return {}
-    welch = welch_over_layers(more[kept], less[kept])._asdict()
-    return {f"legacy_{name}": value for name, value in welch.items()} | {"legacy_pseudo_replicated": True}
+    found = over_layers(more[kept], less[kept])._asdict()
+    return {f"legacy_{name}": value for name, value in found.items()} | {"legacy_pseudo_replicated": True}

@@ -11,6 +11,7 @@ import pandas as pd
 from stages.models.names import stage_of
 from stages.records.table import RecordError, read
 from stages.statistics.contrast import Curve
+from stages.statistics.half_sampling import half_differences
 
 
 def curve(
@@ -18,19 +19,20 @@ def curve(
     measure: str,
     variant: str,
     quantity: str,
+    aggregation: str,
     site: str,
     tasks: Sequence[str],
     scale: Callable = lambda x: x,
 ) -> Curve:
-    """``quantity`` (value or index) of one measure at every layer of ``site``, with its half-sample deviations.
+    """``quantity`` (value or index) of one measure of ``aggregation`` at every layer of ``site``, with its half-sample deviations.
 
     ``scale`` is applied to values and half-sample values alike (np.log turns differences into relative ones).
-    Raises RecordError when a task or the site is absent, or no half-samples were stored for the site.
+    Raises RecordError when a task, the site or the aggregation is absent, or no half-samples were stored for the site.
     """
-    records = _select(folder, "records", measure, variant, site)
+    records = _select(folder, "records", measure, variant, aggregation, site)
     found = scale(_grid(folder, records, quantity, site, tasks))  # (tasks, layers)
     n = _grid(folder, records, "n", site, tasks)
-    stored = _select(folder, "replicates", measure, variant, site)
+    stored = _select(folder, "replicates", measure, variant, aggregation, site)
     stored = stored[(stored["quantity"] == quantity) & stored["task"].isin(tasks)]
     if stored.empty and np.isfinite(found).any():
         raise RecordError(
@@ -41,18 +43,23 @@ def curve(
     )  # (tasks, layers, B)
     positions = {task: i for i, task in enumerate(tasks)}
     replicates[stored["task"].map(positions).astype(int), stored["layer"], stored["replicate"]] = scale(stored["value"])
-    m = n // 4 * 2
-    return Curve(found, (replicates - replicates.mean(axis=-1, keepdims=True)) * np.sqrt(m / (n - m))[..., None])
+    return Curve(found, half_differences(replicates, n))
 
 
-def values(folder: Path, measure: str, variant: str, site: str, tasks: Sequence[str]) -> np.ndarray:
+def values(folder: Path, measure: str, variant: str, aggregation: str, site: str, tasks: Sequence[str]) -> np.ndarray:
     """Values (tasks, layers) without intervals."""
-    return _grid(folder, _select(folder, "records", measure, variant, site), "value", site, tasks)
+    return _grid(folder, _select(folder, "records", measure, variant, aggregation, site), "value", site, tasks)
 
 
-def _select(folder: Path, name: str, measure: str, variant: str, site: str) -> pd.DataFrame:
+def _select(folder: Path, name: str, measure: str, variant: str, aggregation: str, site: str) -> pd.DataFrame:
     table = read(folder, name)
-    return table[(table["measure"] == measure) & (table["variant"] == variant) & (table["site"] == site)]
+    if aggregation not in (found := sorted(set(table["aggregation"]))) and len(table):
+        raise RecordError(
+            f"{folder}: no {name} of {aggregation}, only of {', '.join(found)}: add {aggregation} to collect.aggregations and to what measure reads, "
+            f"then `dvc repro {stage_of('measure', folder.name)}`"
+        )
+    here = (table["aggregation"] == aggregation) & (table["site"] == site)
+    return table[here & (table["measure"] == measure) & (table["variant"] == variant)]
 
 
 def _grid(folder: Path, records: pd.DataFrame, column: str, site: str, tasks: Sequence[str]) -> np.ndarray:

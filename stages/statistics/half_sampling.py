@@ -1,8 +1,9 @@
 """Intervals over prompts by half-sampling without replacement.
 
 Prompts are the sampled unit. A statistic T is computed on all n prompts and on B random subsets of
-m = n/2; for statistics that are near-linear at this scale sd(T_m) √(m / (n - m)) estimates the standard
-error of T_n (Politis, Romano & Wolf 1999). Not the bootstrap: its duplicated prompts bias ranks,
+m = n/2; for statistics that are linear at this scale sd(T_m) √(m / (n - m)) estimates the standard
+error of T_n (Politis, Romano & Wolf 1999), and the difference of complementary halves does so better
+where they are not quite (`standard_error`; `metrics/calibration.json` has what its intervals cover). Not the bootstrap: its duplicated prompts bias ranks,
 neighbours and similarities, and its percentile interval covers badly here.
 
 The subsets come in balanced sets: one random partition into four quarters gives six halves (three
@@ -44,9 +45,29 @@ def quarters(n: int, partitions: int, seed: int, label: str = "") -> np.ndarray:
 
 
 def standard_error(replicates: np.ndarray, n: int, m: int | None = None) -> np.ndarray:
-    """sd(T_m) √(m / (n - m)) over the last axis of ``replicates`` (..., B); m = n // 4 * 2 unless given."""
-    m = n // 4 * 2 if m is None else m
-    return np.std(replicates, axis=-1, ddof=1) * np.sqrt(m / (n - m))
+    """Standard error of T_n from ``replicates`` (..., B), complementary halves H and H' side by side, as `PAIRS` has them.
+
+    sd((T_H - T_H') / 2) √(m / (n - m)), m = n // 4 * 2: balanced half-samples with their complements (Wolter 2007, 3.4).
+    For T linear in the prompts it is the plain sd(T_m) √(m / (n - m)). Interactions between the prompts of a half, and
+    the luck with which an index splits its half, are no sampling error of T_n but enter the plain one three- to
+    sevenfold; in the difference of complements most of them cancel. What is left errs on the wide side.
+    Given another ``m``, the plain formula: those subsets have no complements.
+    """
+    if m is not None:
+        return np.std(replicates, axis=-1, ddof=1) * np.sqrt(m / (n - m))
+    return half_differences(replicates, n).std(axis=-1, ddof=1)
+
+
+def half_differences(replicates: np.ndarray, n: np.ndarray | int) -> np.ndarray:
+    """Draws of the error of T_n: (T_H - T_H') / 2 √(m / (n - m)) of complements in ``replicates`` (..., B): (..., B / 2).
+
+    Their sd is the `standard_error`. ``n`` is one number, or one for every row of replicates, (...). Averages over layers,
+    tasks or families are draws of the error of the average. Raises ValueError when B is odd.
+    """
+    if replicates.shape[-1] % 2:
+        raise ValueError(f"{replicates.shape[-1]} half-samples: expected complementary pairs, an even number")
+    m = np.asarray(n) // 4 * 2
+    return (replicates[..., ::2] - replicates[..., 1::2]) / 2 * np.sqrt(m / (n - m))[..., None]
 
 
 def interval(estimate: np.ndarray, error: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:

@@ -143,8 +143,9 @@ def test_displacement_averages_inside_each_half_sample(distances):
         study.records_of("sft-s0", "base-s0", "sft", 0, 4)[name] for name in ("records", "replicates")
     )
     assert row["index"] == pytest.approx(records["index"].mean())
-    means = replicates.groupby("replicate")["value"].mean()
-    assert row["index_high"] - row["index"] == pytest.approx(1.959964 * means.std(ddof=1))  # m = n / 2: factor 1
+    means = replicates.groupby("replicate")["value"].mean().to_numpy()
+    error = ((means[::2] - means[1::2]) / 2).std(ddof=1)  # of complementary halves; m = n / 2: factor 1
+    assert row["index_high"] - row["index"] == pytest.approx(1.959964 * error)
 
 
 def test_displacement_leaves_out_a_layer_without_an_index(distances):

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from stages.statistics.contrast import Curve, contrast, studentised_maximum, welch_over_layers
+from stages.statistics.contrast import Curve, contrast, studentised_maximum
+from stages.statistics.half_sampling import half_differences
+from stages.statistics.legacy import over_layers
 
 LAYERS, PROMPTS, DRAWS = 16, 200, 204
 
@@ -17,14 +19,15 @@ def along_layers(generator, shape, rho=0.95):
 
 
 def curve_of(scores, halves):
-    """Mean over prompts of ``scores`` (prompts, layers), with the deviations of half-sample means."""
+    """Mean over prompts of ``scores`` (prompts, layers), with the draws of its error."""
     replicates = np.stack([scores[half].mean(axis=0) for half in halves], axis=-1)  # (layers, B)
-    return Curve(scores.mean(axis=0)[None], (replicates - replicates.mean(axis=-1, keepdims=True))[None])
+    return Curve(scores.mean(axis=0)[None], half_differences(replicates, PROMPTS)[None])
 
 
 def two_models(generator, effect=0.0):
     """Two models with independent errors along prompts and layers; ``effect`` in units of a prompt's sd."""
-    halves = [generator.permutation(PROMPTS)[: PROMPTS // 2] for _ in range(DRAWS)]
+    orders = [generator.permutation(PROMPTS) for _ in range(DRAWS // 2)]
+    halves = [half for order in orders for half in np.split(order, 2)]  # complements side by side
     scores = along_layers(generator, (2, PROMPTS))
     return curve_of(scores[0] + effect, halves), curve_of(scores[1], halves)
 
@@ -43,7 +46,7 @@ def test_under_no_effect_the_prompt_test_holds_its_level_and_welch_over_layers_d
         found = contrast([pair], 0.95, 6)
         average += found.p < 0.05
         somewhere += found.layer_p < 0.05
-        legacy = welch_over_layers(pair[0].values[0], pair[1].values[0])
+        legacy = over_layers(pair[0].values[0], pair[1].values[0])
         welch += min(legacy.welch_p, 1 - legacy.welch_p) < 0.025
     assert 0.02 <= average / runs <= 0.09
     assert 0.02 <= somewhere / runs <= 0.09
@@ -91,16 +94,19 @@ def test_with_enough_families_they_are_the_sampled_unit():
     assert found.standard_error == pytest.approx(error)
     assert found.high - found.estimate == pytest.approx(2.570582 * error, rel=1e-5)  # t of 5 degrees of freedom
     assert few.estimate == pytest.approx(found.estimate) and few.standard_error < 1e-5
+    assert found.cohen_dz == pytest.approx(differences.mean() / differences.std(ddof=1)) and np.isnan(few.cohen_dz)
+    assert found.family_sd == few.family_sd == pytest.approx(differences.std(ddof=1))
+    assert np.isnan(contrast(pairs[:1], 0.95, 6).family_sd)
 
 
-def test_welch_agrees_with_the_reported_relation_of_t_and_d():
-    """With 32 layers a side t = d √16, which is how the prior study's t came to 20.74 at d = 5.19."""
+def test_the_mixed_model_reads_tasks_that_have_the_quantity():
     generator = np.random.default_rng(0)
-    found = welch_over_layers(generator.normal(1, 0.1, 32), generator.normal(0.5, 0.1, 32))
-    assert found.welch_t == pytest.approx(found.cohen_d * 4, rel=1e-6)
-
-
-def test_welch_needs_layers():
-    with pytest.raises(ValueError, match="at least 2 layers on each side, found 1 and 1"):
-        welch_over_layers(np.ones(1), np.ones(1))
-    assert np.isnan(welch_over_layers(np.ones(3), np.ones(3)).welch_t)
+    pairs = []
+    for family in generator.normal(0.2, 0.1, 8):
+        more = constant(0.0, tasks=3)
+        more.values[:] += family + generator.normal(0, 0.02, (3, 1))
+        more.values[2] = np.nan
+        pairs.append((more, constant(0.0, tasks=3)))
+    found = contrast(pairs, 0.95, 6)
+    assert found.mixed_note == "" and found.mixed_estimate == pytest.approx(found.estimate, rel=1e-3)
+    assert found.mixed_standard_error == pytest.approx(found.standard_error, rel=0.01)

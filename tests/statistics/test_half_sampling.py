@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from stages.statistics.half_sampling import HALVES, PAIRS, interval, p_value, partitions_for, quarters, standard_error
+from stages.statistics.half_sampling import (
+    HALVES,
+    PAIRS,
+    half_differences,
+    interval,
+    p_value,
+    partitions_for,
+    quarters,
+    standard_error,
+)  # fmt: skip
 
 
 def test_partitions_give_at_least_the_wanted_half_samples():
@@ -33,6 +42,45 @@ def test_standard_error_of_a_mean_is_the_textbook_one():
     x = np.random.default_rng(0).standard_normal(1000) * 3
     means = np.array([x[part[list(pair)].ravel()].mean() for part in quarters(1000, 200, 0) for pair in PAIRS])
     assert standard_error(means, 1000) == pytest.approx(x.std(ddof=1) / np.sqrt(1000), rel=0.1)
+
+
+@pytest.mark.parametrize(("split", "plain"), [(False, 3), (True, 7)])
+def test_standard_error_of_a_product_of_means_without_a_linear_part(split, plain):
+    """T = mean(x) mean(y), both of mean 0: var(T_n) = 1 / n², which the plain formula takes for 3 or 7 times as much.
+
+    ``split``: each half is scored between its two quarters, as the adjusted index is.
+    """
+    n, found, naive = 200, [], []
+    for run in range(200):
+        x, y = np.random.default_rng(run).standard_normal((2, n))
+        parts = quarters(n, 34, run)
+        a, b = np.array(PAIRS).T
+        x, y = x[parts].mean(axis=-1), y[parts].mean(axis=-1)  # (R, 4)
+        one, other = (
+            (x[:, a] * y[:, b], x[:, b] * y[:, a]) if split else ((x[:, a] + x[:, b]) / 2, (y[:, a] + y[:, b]) / 2)
+        )
+        halves = ((one + other) / 2 if split else one * other).ravel()
+        found.append(standard_error(halves, n))
+        naive.append(halves.std(ddof=1))
+    assert plain * 0.8 < np.mean(np.square(naive)) * n**2 < plain * 1.25
+    assert (
+        0.8 < np.mean(np.square(found)) * n**2 < (4.8 if split else 2.4)
+    )  # 4 and 2: nothing but interaction is the worst
+
+
+def test_draws_of_an_average_are_averages_of_draws():
+    x = np.random.default_rng(0).standard_normal((3, 400))
+    means = np.stack(
+        [[z[part[list(pair)].ravel()].mean() for part in quarters(400, 34, 0) for pair in PAIRS] for z in x]
+    )
+    average = half_differences(means, 400).mean(axis=0)
+    assert average.std(ddof=1) == pytest.approx(standard_error(means.mean(axis=0), 400))
+    np.testing.assert_allclose(half_differences(means, np.full(3, 400)), half_differences(means, 400))
+
+
+def test_half_samples_without_their_complements_are_refused():
+    with pytest.raises(ValueError, match="5 half-samples: expected complementary pairs"):
+        standard_error(np.zeros(5), 100)
 
 
 def test_standard_error_scales_other_subset_sizes():
