@@ -4,13 +4,15 @@ Every measure has no unit: squared lengths are over those between different prom
 leading directions of the reference's tokens, on the reference's scale, so that models of one reference compare.
 
 Distances are between the mean paths of the two models, and unbiased: by chance, where both models have the same law
-of paths, they are 0 on average and below it half of the time; that is their null, and mispaired prompts have the same
-value as paired ones. Close to 0 the interval errs on the wide side, because a half-sample of a squared mean of about 0
-scatters as 1 / n, not as 1 / √n. Shifts are between the two paths of a prompt; mispaired prompts are at 1, their null.
+of paths, they are 0 on average and below it half of the time: that is their null. Mispairing the prompts is none, for
+it leaves a distance of means where it is, on average. Close to 0 the interval errs on the wide side, because a
+half-sample of a squared mean of about 0 scatters as 1 / n, not as 1 / √n. Shifts are between the two paths of a
+prompt; mispaired prompts are at 1 on average, their null.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -44,20 +46,8 @@ def measure_paths(
     shared = shared_projection([reference], params.directions)
     x, y = project(reference, shared), project(model, shared)
     halves = np.array([np.concatenate([part[a], part[b]]) for part in quarters for a, b in PAIRS])  # (B, 2 q)
-    rows = []
-    for name, variant, contrasts in _all_contrasts(x, y, params):
-        for quantity, function, null in (("distance", relative_distance, 0.0), ("shift", relative_shift, 1.0)):
-            replicates = np.array([function(subset(contrasts, half)) for half in halves])  # (B,)
-            splits = zip(halves[::2], halves[1::2], strict=True)  # complementary, as PAIRS are
-            apart = np.array([function(between_halves(contrasts, *split)) for split in splits])
-            value = function(contrasts)
-            rows.append(
-                {"measure": f"{name}_{quantity}", "variant": variant, "n": len(x), "value": value, "null": null}
-                | {"resample_baseline": apart.mean(), "resample_spread": apart.std(ddof=1)}
-                | _uncertainty(value, replicates, len(x), params.confidence)
-                | {"missing": "" if np.isfinite(value) else "constant by design: the paths of all prompts are alike"}
-            )
-    return [*rows, _signed_area(y, halves, params)]
+    compared = [_compare(*one, halves, params.confidence) for one in _all_contrasts(x, y, params)]
+    return [*itertools.chain.from_iterable(compared), _signed_area(y, halves, params)]
 
 
 def relative_distance(contrasts: Contrasts) -> float:
@@ -94,6 +84,23 @@ def headline(rows: Sequence[dict]) -> dict[str, float]:
         if values:
             found[f"{measure}_{variant}"] = float(np.mean(values))
     return found
+
+
+def _compare(name: str, variant: str, contrasts: Contrasts, halves: np.ndarray, confidence: float) -> list[dict]:
+    """Distance and shift; ``halves`` (B, m) in complementary pairs, as PAIRS are."""
+    n, rows = len(contrasts.between), []
+    for quantity, function, null in (("distance", relative_distance, 0.0), ("shift", relative_shift, 1.0)):
+        value = function(contrasts)
+        replicates = np.array([function(subset(contrasts, half)) for half in halves])  # (B,)
+        splits = zip(halves[::2], halves[1::2], strict=True)
+        apart = np.array([function(between_halves(contrasts, *split)) for split in splits])  # (B / 2,)
+        rows.append(
+            {"measure": f"{name}_{quantity}", "variant": variant, "n": n, "value": value, "null": null}
+            | {"resample_baseline": apart.mean(), "resample_spread": apart.std(ddof=1)}
+            | _uncertainty(value, replicates, n, confidence)
+            | {"missing": "" if np.isfinite(value) else "constant by design: the paths of all prompts are alike"}
+        )
+    return rows
 
 
 def _all_contrasts(x: list[np.ndarray], y: list[np.ndarray], params: Paths) -> Iterator[tuple[str, str, Contrasts]]:
