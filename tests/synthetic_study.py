@@ -274,7 +274,7 @@ def write_params(root: Path, recipes=RECIPES, seeds=(0,), models=()) -> None:
         "measure": {
             "aggregation": "last_token", "positions": [], "unlike": [], "ks": [4, 8], "headline_k": 8, "interval_sites": ["resid_post"], "half_samples": 200, "plain_half_samples": 24,
             "confidence": 0.95, "decay_ranks": [{"first": 0.08, "last": 0.5}], "bands": [0, 0.3, 1], "components_share": 0.9, "legacy_k": 100,
-            "nulls": {"subspaces": 100, "spectra": 2}, "seed": 0,
+            "nulls": {"subspaces": 100, "spectra": 2}, "topology": None, "seed": 0,
         },
         "hypotheses": {"site": "resid_post", "margins": MARGINS, "alpha": 0.05, "matched_within": 0.05, "families_for_paradigms": 6, "declared": []},
     }  # fmt: skip

@@ -21,7 +21,7 @@ PARAMS = {
     "measure": {
         "aggregation": "last_token", "positions": [], "unlike": [], "ks": [8], "headline_k": 8, "interval_sites": ["resid_post"], "half_samples": 60,
         "plain_half_samples": 12, "confidence": 0.95, "decay_ranks": [{"first": 0.08, "last": 0.5}], "bands": [0, 0.3, 1], "components_share": 0.9,
-        "legacy_k": 100, "nulls": {"subspaces": 100, "spectra": 2}, "seed": 0,
+        "legacy_k": 100, "nulls": {"subspaces": 100, "spectra": 2}, "topology": None, "seed": 0,
     },
     "hypotheses": {
         "site": "resid_post", "margins": {"strong": 0.20, "moderate": 0.10, "equivalent": 0.05}, "alpha": 0.05,

@@ -23,7 +23,7 @@ PARAMS = {
     "measure": {
         "aggregation": "last_token", "positions": ["mean"], "unlike": [], "ks": [2, 3], "headline_k": 3, "interval_sites": ["resid_post"], "half_samples": 24,
         "plain_half_samples": 12, "confidence": 0.95, "decay_ranks": [{"first": 0.08, "last": 0.5}], "bands": [0, 0.3, 1], "components_share": 0.9,
-        "legacy_k": 100, "nulls": {"subspaces": 100, "spectra": 2}, "seed": 0,
+        "legacy_k": 100, "nulls": {"subspaces": 100, "spectra": 2}, "topology": None, "seed": 0,
     },
 }  # fmt: skip
 
@@ -111,6 +111,16 @@ def test_paths_bend_as_much_as_their_steps_make_random_walks_bend(study):
     assert ((bends["low"] < bends["value"]) & (bends["value"] < bends["high"])).all()
     # layers are drawn independently, so that a step and the next lean back: a little more bent than a walk
     assert ((bends["value"] / bends["null"]).between(0.8, 1.6)).all()
+
+
+def test_clusters_and_loops_are_measured_where_they_are_asked_for(study):
+    pytest.importorskip("gudhi")
+    params = PARAMS | {"measure": PARAMS["measure"] | {"topology": {"points": 30, "draws": 2}}}
+    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    measure.main("sft-s0", "base-s0")
+    rows = read(measure.RECORDS / "sft-s0", "records").query("measure.str.startswith('persistence')")
+    assert len(rows) == 10 * LAYERS * len(TASKS) and set(rows["aggregation"]) == {"last_token"}
+    assert rows[["value", "null", "resample_baseline"]].notna().all(axis=None)
 
 
 def test_values_without_one_have_a_reason_and_the_others_have_none(study):

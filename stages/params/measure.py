@@ -29,6 +29,15 @@ class Nulls(Group):
     spectra: int = Field(ge=2)
 
 
+class Topology(Group):
+    """Clusters and loops of the cloud, with the extra gudhi."""
+
+    points: int = Field(ge=10, le=1000)
+    """Prompts read, at most n / 2; the cost grows with their third power."""
+    draws: int = Field(ge=2)
+    """Gaussian clouds behind each chance level."""
+
+
 class Measure(Group):
     aggregation: Literal["last_token", "mean", "reasoning_middle", "reasoning_end"]
     """One row per prompt: prompts are what is resampled, so all_tokens cannot be measured this way."""
@@ -55,6 +64,8 @@ class Measure(Group):
     legacy_k: int = Field(ge=1)
     """Directions of the prior study's preservation; at most n / 8 and d / 4 are used."""
     nulls: Nulls
+    topology: Topology | None
+    """At interval_sites, where it is given."""
     seed: int
     """Of the half-samples and of the random draws."""
 

@@ -41,6 +41,8 @@ class Plan(NamedTuple):
     nulls: dict[bool, Spectrum]
     """isotropic spectra, by centring"""
     confidence: float
+    topology: tuple[int, int] | None = None
+    """points and null draws of the clusters and loops, where they are asked for"""
     legacy: bool = True
     """with the prior study's formulas"""
 

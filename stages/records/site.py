@@ -13,9 +13,14 @@ from stages.geometry.legacy import legacy_records
 from stages.geometry.registry import CANDIDATES, Measure, catalogue
 from stages.geometry.resampling import joint_rows
 from stages.records.evaluation import WITHOUT_INTERVAL, Clouds, Plan, evaluate_variant
+from stages.records.shape import measure_topology
 from stages.statistics.half_sampling import interval, standard_error
 
 LEGACY_NOTE = "the prior study's formula, its flaws included (stages/geometry/legacy.py)"
+TOPOLOGY_PARTITIONS = 2
+"""Twelve halves: each costs seconds."""
+UNKNOWN = ("ceiling", "index", "index_standard_error", "index_low", "index_high")
+"""Columns of a record that a measure of one model does not have."""
 CONSTANT = 1e-10  # variance / mean square; rounding of float32 leaves 1e-14
 STORED = {"effective_rank": ("value",), "preservation": ("value", "index"), "cka": ("value",)}
 """Quantities whose replicates are stored, from centred variants: what hypotheses may be about."""
@@ -46,7 +51,9 @@ def plan(n: int, d: int, params, quarters: np.ndarray, plain: int) -> Plan:
         for variant in measure.variants
     }
     nulls = {centred: isotropic_spectrum(n, d, centred, params.nulls.spectra, params.seed) for centred in (True, False)}
-    return Plan(measures, quarters, plain, levels | _dimensions(measures, n, d, params.seed), nulls, params.confidence)
+    topology = (params.topology.points, params.topology.draws) if params.topology else None
+    levels |= _dimensions(measures, n, d, params.seed)
+    return Plan(measures, quarters, plain, levels, nulls, params.confidence, topology)
 
 
 def _dimensions(measures: Sequence[Measure], n: int, d: int, seed: int) -> dict[tuple[str, int], float]:
@@ -69,7 +76,7 @@ def only_stored(plan: Plan) -> Plan:
         for measure in plan.measures
         if measure.name in STORED
     ]
-    return plan._replace(measures=tuple(kept), legacy=False)
+    return plan._replace(measures=tuple(kept), topology=None, legacy=False)
 
 
 def measure_site(reference: np.ndarray, model: np.ndarray, plan: Plan, aggregation: str, with_interval: bool) -> Site:
@@ -85,6 +92,10 @@ def measure_site(reference: np.ndarray, model: np.ndarray, plan: Plan, aggregati
             _measure(site, Clouds(x, y, stored, plan, centred, with_interval and centred), with_interval)
         if with_interval and plan.legacy:
             _add_legacy(site, np.asarray(reference, np.float64), stored)
+        if with_interval and plan.topology:
+            points, draws = plan.topology
+            rows = measure_topology(stored, points, plan.quarters[:TOPOLOGY_PARTITIONS], draws, plan.confidence)
+            site.records.extend({**dict.fromkeys(UNKNOWN, np.nan), **row} for row in rows)
         return site
     who = " and ".join(name for name, value in constant.items() if value)
     reason = f"constant by design: {aggregation} of {who} has no variance over the prompts"

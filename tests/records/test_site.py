@@ -11,7 +11,7 @@ from stages.statistics.half_sampling import partitions_for, quarters
 
 PARAMS = SimpleNamespace(
     ks=[3, 5], decay_ranks=[SimpleNamespace(first=0.08, last=0.8)], bands=[0, 0.3, 1], components_share=0.9, legacy_k=100,
-    nulls=SimpleNamespace(subspaces=500, spectra=4), confidence=0.95, seed=0,
+    nulls=SimpleNamespace(subspaces=500, spectra=4), topology=None, confidence=0.95, seed=0,
 )  # fmt: skip
 D = 24
 WITHOUT_CHANCE = ("norm_mean", "norm_spread", "largest_norm", "largest_value")
