@@ -153,11 +153,11 @@ def collect(folder: Path, layers: int) -> None:
 
 
 def peak(layers: int) -> float:
-    """Peak memory in MiB of the measure stage in a process of its own, with one worker and few half-samples."""
+    """Peak memory in MiB of the measure stage in a process of its own with one worker; without intervals, for time."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     study = {"seeds": [0], "organisms": ["base", "sft"], "models": {}, "tasks": ["logic"], "benchmarks": []}
     nulls = {"subspaces": 100, "spectra": 2}
-    content = {"study": study, "measure": params["measure"] | {"half_samples": 12, "nulls": nulls}}
+    content = {"study": study, "measure": params["measure"] | {"interval_sites": [], "nulls": nulls}}
     code = (
         "import resource, stages.measure as m; m.main('sft-s0', 'base-s0'); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
