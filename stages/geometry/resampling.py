@@ -7,9 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.geometry.linear_algebra import triangular_factor
+from stages.geometry.linear_algebra import gram, triangular_factor
 from stages.geometry.similarity import CrossSums, cka_from_sums, cross_sums
-from stages.geometry.spectrum import Moments, Spectrum, factorise, factorise_moments, moments
+from stages.geometry.spectrum import (
+    Moments,
+    Spectrum,
+    factorise,
+    factorise_moments,
+    factorise_squares,
+    moments,
+    with_right_vectors,
+)
 
 CHUNK_VALUES = 2**19  # float64 values gathered at a time: 4 MiB, about a processor's cache
 Pairs = Sequence[tuple[int, int]]
@@ -33,13 +41,17 @@ def factorise_subsets(
 
     Singular vectors cost as much again as singular values: of the pairs only the first two get them,
     and the others are left out altogether unless ``every_pair``. While d <= q the Gram matrix of a half is
-    the sum of those of its quarters; beyond, the rows themselves are factorised through their smaller one.
+    the sum of those of its quarters; beyond, the rows themselves are factorised through their smaller one, which
+    is a block of that of all rows.
     """
     if centred:
         x = x - x.mean(axis=0)
-    one = _from_moments if x.shape[1] <= quarters.shape[2] else _from_rows
-    found = [one(x, part, pairs if every_pair else pairs[:2], centred, k) for part in _chunks(quarters, x.shape[1])]
-    whole = [_concatenate(spectra, axis=0) for spectra in zip(*found, strict=True)]
+    wanted = pairs if every_pair else pairs[:2]
+    if x.shape[1] <= quarters.shape[2]:
+        found = [_from_moments(x, part, wanted, centred, k) for part in _chunks(quarters, x.shape[1])]
+        whole = [_concatenate(spectra, axis=0) for spectra in zip(*found, strict=True)]
+    else:
+        whole = _from_rows(x, quarters, wanted, centred, k)
     return Subsets(
         whole[0], whole[1], _concatenate((whole[1]._replace(basis=None), whole[2]), axis=1) if every_pair else None
     )
@@ -62,14 +74,25 @@ def _from_moments(x: np.ndarray, quarters: np.ndarray, pairs: Pairs, centred: bo
 
 
 def _from_rows(x: np.ndarray, quarters: np.ndarray, pairs: Pairs, centred: bool, k: int) -> list[Spectrum]:
-    """The same through the rows, one subset at a time: a stack of them would not fit in memory at d = 4096."""
+    """The same of ``quarters`` (R, 4, q) through the rows, one subset at a time: a stack of them would not fit in memory
+    at d = 4096. Where d is above the size of a half, all inner products are computed once and each subset takes its own.
+    """
+    d = x.shape[1]
+    squares = gram(x.T) if d > 2 * quarters.shape[2] else None  # (n, n)
+
+    def one(rows: np.ndarray, k: int) -> Spectrum:
+        if squares is None:
+            return factorise(x[rows], centred, k)
+        dual = factorise_squares(squares[np.ix_(rows, rows)], d, centred, k)
+        return with_right_vectors(dual, x[rows]) if k else dual
+
     found: list[list[Spectrum]] = [[], [], []]
     for part in quarters:
-        found[0].append(_stack([factorise(x[rows], centred, k) for rows in part]))
-        halves = [x[np.concatenate([part[a], part[b]])] for a, b in pairs]
-        found[1].append(_stack([factorise(rows, centred, k) for rows in halves[:2]]))
+        halves = [np.concatenate([part[a], part[b]]) for a, b in pairs]
+        found[0].append(_stack([one(rows, k) for rows in part]))
+        found[1].append(_stack([one(rows, k) for rows in halves[:2]]))
         if len(pairs) > 2:
-            found[2].append(_stack([factorise(rows, centred) for rows in halves[2:]]))
+            found[2].append(_stack([one(rows, 0) for rows in halves[2:]]))
     return [_stack(spectra) for spectra in found if spectra]
 
 

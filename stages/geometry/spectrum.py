@@ -68,12 +68,31 @@ def factorise(x: np.ndarray, centred: bool, k: int = 0) -> Spectrum:
         x = x - x.mean(axis=-2, keepdims=True)
     if d <= n:
         return _from_gram(gram(x), n, d, centred, k)
-    dual = _from_gram(gram(np.swapaxes(x, -1, -2)), n, d, centred, k)  # vectors: (..., n, k), the left ones
-    if not k:
-        return dual
+    dual = _from_gram(gram(np.swapaxes(x, -1, -2)), n, d, centred, k)
+    return with_right_vectors(dual, x) if k else dual
+
+
+def factorise_squares(squares: np.ndarray, d: int, centred: bool, k: int = 0) -> Spectrum:
+    """`factorise` of rows (..., n, d), d >= n, known by their inner products ``squares`` (..., n, n), as cut out of those
+    of more rows; its basis holds the *left* singular vectors (..., n, k): see `with_right_vectors`.
+
+    When ``centred``, pass the products of rows from which some common mean was already taken, for the digits' sake.
+    """
+    n = squares.shape[-1]
+    _require(n, d, centred, k)
+    if d < n:
+        raise SpectrumError(f"inner products need d >= n, found d = {d}, n = {n}: use factorise on the rows")
+    if centred:
+        means = squares.mean(axis=-1, keepdims=True)  # (..., n, 1)
+        squares = squares - means - np.swapaxes(means, -1, -2) + means.mean(axis=-2, keepdims=True)
+    return _from_gram(squares, n, d, centred, k)
+
+
+def with_right_vectors(dual: Spectrum, x: np.ndarray) -> Spectrum:
+    """``dual`` with the right singular vectors of ``x`` (..., n, d) in place of the left ones."""
     right = np.swapaxes(x, -1, -2) @ dual.basis  # (..., d, k), columns of length s
-    scale = np.maximum(dual.s[..., None, :k], ROUNDING * np.maximum(dual.s[..., None, :1], np.finfo(float).tiny))
-    return dual._replace(basis=right / scale)
+    k, smallest = right.shape[-1], ROUNDING * np.maximum(dual.s[..., None, :1], np.finfo(float).tiny)
+    return dual._replace(basis=right / np.maximum(dual.s[..., None, :k], smallest))
 
 
 def moments(x: np.ndarray) -> Moments:

@@ -6,7 +6,7 @@ import pytest
 from stages.geometry.resampling import cka_pairs, factorise_subsets, joint_rows
 from stages.geometry.similarity import debiased_cka
 from stages.geometry.spectrum import factorise
-from stages.geometry.subspace import preservation
+from stages.geometry.subspace import preservation, preservation_sweep
 from stages.statistics.half_sampling import PAIRS, quarters
 
 
@@ -32,6 +32,28 @@ def test_subsets_are_factorised_as_their_rows(d, centred):
     np.testing.assert_allclose(found.quarters.s[1, 2], quarter.s, rtol=1e-7)
     few = factorise_subsets(x, parts, PAIRS, centred, k=3, every_pair=False)
     assert few.pairs is None and few.halves.basis.tobytes() == found.halves.basis.tobytes()
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("d", [30, 60, 400])
+def test_scores_across_subsets_of_wide_clouds_are_those_of_their_rows(d, centred):
+    """A quarter has 20 rows and a half 40: d lies between, above, and far above; the mean is large."""
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((81, d)) * np.arange(1, d + 1) ** -0.5 + 5
+    y = x + 0.2 * generator.standard_normal((81, d))
+    parts, ks = quarters(81, 2, seed=0), (2, 5)
+    found = [factorise_subsets(z, parts, PAIRS, centred, 5, every_pair=True) for z in (x, y)]
+    for r in range(2):
+        quarter = [[factorise(z[rows], centred, 5) for rows in parts[r]] for z in (x, y)]
+        for a, b in PAIRS:
+            np.testing.assert_allclose(
+                preservation_sweep(found[0].quarters.basis[r, a], found[1].quarters.basis[r, b], ks),
+                preservation_sweep(quarter[0][a].basis, quarter[1][b].basis, ks),
+                rtol=1e-9,
+            )
+        for pair, (a, b) in enumerate(PAIRS):
+            half = factorise(y[np.concatenate([parts[r, a], parts[r, b]])], centred)
+            np.testing.assert_allclose(found[1].pairs.s[r, pair], half.s, rtol=1e-9)
 
 
 def test_cka_of_halves_is_that_of_their_rows():

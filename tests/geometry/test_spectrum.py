@@ -44,6 +44,19 @@ def test_moments_of_disjoint_rows_add_up():
     np.testing.assert_allclose(joined.s, plain.s, rtol=1e-10)
 
 
+@pytest.mark.parametrize("centred", [True, False])
+def test_a_block_of_all_inner_products_factorises_its_rows(centred):
+    x = cloud(40, 90)
+    x = x - x.mean(axis=0) * centred
+    rows = np.arange(0, 40, 3)
+    dual = sp.factorise_squares((x @ x.T)[np.ix_(rows, rows)], 90, centred, k=3)
+    found, plain = sp.with_right_vectors(dual, x[rows]), sp.factorise(x[rows], centred, k=3)
+    np.testing.assert_allclose(found.s, plain.s, rtol=1e-9)
+    np.testing.assert_allclose(np.abs(np.diag(found.basis.T @ plain.basis)), 1, rtol=1e-9)
+    with pytest.raises(sp.SpectrumError, match="inner products need d >= n, found d = 9, n = 14"):
+        sp.factorise_squares((x @ x.T)[np.ix_(rows, rows)], 9, centred)
+
+
 def test_a_stack_is_measured_as_its_members():
     x = np.stack([cloud(seed=i) for i in range(3)])
     found = sp.factorise(x, centred=True)
