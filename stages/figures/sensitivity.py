@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from stages.figures.style import GREY, legend, log_ticks, looks, nothing, sheet, styled, whole_ticks
+from stages.figures.style import GREY, legend, looks, nothing, sheet, styled, whole_ticks
 from stages.statistics.half_sampling import interval
 
 TITLE = "Sensitivity of the residual stream to the embeddings, by layer"
@@ -88,9 +88,6 @@ def draw(rows: pd.DataFrame) -> Figure:
                 axes.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=alpha, linewidth=0)
             if signed or quantity == "change":
                 axes.axhline(0, color=GREY, linewidth=1.0, zorder=1)
-        if not signed:
-            grid[0, column].set_yscale("log")
-            log_ticks(grid[0, column].yaxis)
         grid[0, column].set_title(label)
         grid[1, column].set_xlabel("layer")
         grid[1, column].set_ylabel("difference" if signed else "change, %")

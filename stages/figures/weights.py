@@ -34,7 +34,7 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
             "update": of["update_norm"]["value"] ** 2,
             "rank": of["update_effective_rank"]["value"] / of["update_effective_rank"]["null"],
         }
-    ).reset_index()  # fmt: skip
+    ).reindex(of["base_norm"].index).reset_index()  # fmt: skip
     parts = [
         _grouped(tensors[tensors["layer"] >= 0], IN_BLOCKS),
         _grouped(tensors, "kind"),
