@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from stages.figures.layered import widths
 from stages.figures.style import GREY, legend, looks, nothing, sheet, styled, whole_ticks
 from stages.statistics.half_sampling import interval
 
@@ -65,6 +66,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     if rows.empty:
         return nothing(TITLE, "No model of this study could be differentiated; the records say why.")
     styles = looks(rows["recipe"])
+    width = widths(styles)
     several = rows.groupby("recipe")["model"].nunique().max() > 1
     bands = "the range over the families" if several else "the interval over prompts"
     figure = sheet(
@@ -80,9 +82,9 @@ def draw(rows: pd.DataFrame) -> Figure:
             scale = 1 if signed or quantity == "value" else 100
             for recipe, look in styles.items():
                 line = scale * _over_families(here[here["recipe"] == recipe], quantity, several)
-                width, alpha, order = (1.3, 0.10, 4) if look.control else (2.0, 0.18, 3)
+                alpha, order = (0.10, 4) if look.control else (0.18, 3)
                 axes.plot(
-                    line.index, line["mean"], color=look.colour, linestyle=look.dash, linewidth=width, label=recipe,
+                    line.index, line["mean"], color=look.colour, linestyle=look.dash, linewidth=width[recipe], label=recipe,
                     zorder=order,
                 )  # fmt: skip
                 axes.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=alpha, linewidth=0)
@@ -93,8 +95,8 @@ def draw(rows: pd.DataFrame) -> Figure:
         grid[1, column].set_ylabel("difference" if signed else "change, %")
         whole_ticks(grid[1, column], rows["layer"])
     lines = [
-        Line2D([], [], color=v.colour, linestyle=v.dash, linewidth=1.3 if v.control else 2.0, label=v.label)
-        for v in styles.values()
+        Line2D([], [], color=v.colour, linestyle=v.dash, linewidth=width[recipe], label=v.label)
+        for recipe, v in styles.items()
     ]
     legend(figure, [*lines, Line2D([], [], color=GREY, linewidth=1.0, label="No change; an isometry")])
     return figure

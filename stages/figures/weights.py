@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from stages.figures.layered import widths
 from stages.figures.style import GREY, PALE, legend, log_ticks, looks, nothing, sheet, styled, whole_ticks
 
 TITLE = "How far the weights moved from the base, and in how many directions"
@@ -61,6 +62,8 @@ def draw(rows: pd.DataFrame) -> Figure:
     if rows.empty:
         return nothing(TITLE, "No model of this study has an update that could be measured; the records say why.")
     styles = looks(rows["recipe"])
+    width = widths(styles)
+    aside = dict(zip(styles, np.linspace(-0.3, 0.3, len(styles)), strict=True))
     figure = sheet(
         6.0, TITLE,
         "Above: all tensors of a layer or kind together. Below: mean over matrices; 1 is noise without structure of the same "
@@ -73,9 +76,11 @@ def draw(rows: pd.DataFrame) -> Figure:
         for axes, quantity in zip(grid[:, column], QUANTITIES, strict=True):
             for recipe, look in styles.items():
                 line = here[here["recipe"] == recipe].groupby("place")[quantity].mean().reindex(places)
+                # beside each other where no line tells them apart
+                x = np.arange(len(places)) + (0 if by == IN_BLOCKS else aside[recipe])
                 axes.plot(
-                    range(len(places)), line, color=look.colour, marker=look.marker, markersize=3.5 if look.control else 4.5,
-                    linestyle=look.dash if by == IN_BLOCKS else "none", linewidth=1.3 if look.control else 2.0, label=recipe,
+                    x, line, color=look.colour, marker=look.marker, markersize=3.5 if look.control else 4.5,
+                    linestyle=look.dash if by == IN_BLOCKS else "none", linewidth=width[recipe], label=recipe,
                 )  # fmt: skip
         if by == IN_BLOCKS:
             whole_ticks(grid[1, column], range(len(places)))
@@ -91,8 +96,8 @@ def draw(rows: pd.DataFrame) -> Figure:
     for axes, label in zip(grid[:, 0], QUANTITIES.values(), strict=True):
         axes.set_ylabel(label)
     lines = [
-        Line2D([], [], color=v.colour, linestyle=v.dash, marker=v.marker, markersize=4.5, linewidth=1.3 if v.control else 2.0, label=v.label)
-        for v in styles.values()
+        Line2D([], [], color=v.colour, linestyle=v.dash, marker=v.marker, markersize=4.5, linewidth=width[recipe], label=v.label)
+        for recipe, v in styles.items()
     ]  # fmt: skip
     legend(figure, [*lines, Line2D([], [], color=GREY, linewidth=1.0, label="Isotropic noise")])
     return figure
