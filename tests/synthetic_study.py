@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from stages.records import probe_tables
 from stages.records.table import COLUMNS, write
 
 TASKS = ("arithmetic", "logic", "strings")
@@ -154,6 +155,33 @@ def records_of(model: str, reference: str, recipe: str, seed: int = 0, layers: i
     return {name: pd.DataFrame(rows, columns=list(COLUMNS[name])) for name, rows in tables.items()}
 
 
+def probes_of(model: str, reference: str, recipe: str, layers: int = LAYERS) -> dict[str, pd.DataFrame]:
+    """The three tables of one probed model: sensitivities that grow with the distance, and an update of half the rank."""
+    common, moved = {"model": model, "reference": reference}, DISTANCE.get(recipe, 0.0)
+    levels = {
+        "relative_noise_response": 0.5, "jacobian_frobenius_norm": 10.0, "jacobian_top_singular_value": 4.0, "expansion_exponent": 0.05,
+    }  # fmt: skip
+    values = [
+        {
+            **common, "task": task, "prompt": f"{task}-{i}", "layer": layer, "measure": measure, "variant": "", "note": "",
+            "value": level * (1 + 0.1 * layer + 0.02 * i) * (1 + moved),
+        }
+        for task in TASKS for i in range(4) for layer in range(layers) for measure, level in levels.items()
+    ]  # fmt: skip
+    own = model == reference
+    numbers = {"base_norm": (8.0, np.nan), "update_norm": (8 * moved, np.nan), "update_effective_rank": (25.0, 50.0)}
+    weights = [
+        {
+            **common, "tensor": f"layers.{layer}.{kind}.weight", "kind": kind, "layer": layer, "shape": "64x64", "measure": measure,
+            "variant": "", "value": np.nan if own else value, "null": null, "missing": "its own reference" if own else "", "note": "",
+        }
+        for layer in range(layers) for kind in ("mlp.up_proj", "mlp.down_proj") for measure, (value, null) in numbers.items()
+    ]  # fmt: skip
+    tables = {"sensitivity": pd.DataFrame(values), "weights": pd.DataFrame(weights)}
+    typed = {name: probe_tables.typed(name, table) for name, table in tables.items()}
+    return {**typed, "records": probe_tables.empty("records")}
+
+
 def metrics_of(recipe: str) -> dict:
     accuracy = {task: ACCURACY[recipe] + shift for task, shift in zip(TASKS, (-0.15, -0.05, 0.2), strict=True)}
     found = {
@@ -259,6 +287,7 @@ def write_study(root: Path, recipes=RECIPES, seeds=(0,), models=()) -> None:
     names = [(f"{recipe}-s{seed}", f"base-s{seed}", recipe, seed) for seed in seeds for recipe in recipes]
     for model, reference, recipe, seed in [*names, *((slug, models[0], slug, 0) for slug in models)]:
         write(root / "data/records" / model, records_of(model, reference, recipe, seed))
+        probe_tables.write(root / "data/probes" / model, probes_of(model, reference, recipe))
     for folder in ("metrics/train", "plots/train"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for model, _, recipe, seed in names:

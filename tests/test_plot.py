@@ -10,15 +10,9 @@ from stages import plot
 from stages.records.table import RecordError
 
 FIGURES = {
-    "preservation",
-    "effective_rank",
-    "spectra",
-    "displacement",
-    "training",
-    "hypotheses",
-    "scores",
-    "rarefaction",
-}
+    "preservation", "effective_rank", "spectra", "displacement", "training", "hypotheses", "scores", "rarefaction",
+    "sensitivity", "weights",
+}  # fmt: skip
 TABLES = FIGURES - {"hypotheses"} | {"accuracy"}
 FEW = ("base", "sft", "rl_zero")
 
@@ -93,6 +87,8 @@ def test_several_families(folder):
     [
         ("data/records/sft-s0/records.parquet", "measure@sft-0", RecordError),
         ("data/records/sft-s0/spectra.parquet", "measure@sft-0", RecordError),
+        ("data/probes/sft-s0/sensitivity.parquet", "probe@sft-0", RecordError),
+        ("data/probes/sft-s0/weights.parquet", "probe@sft-0", RecordError),
         ("metrics/train/sft-s0.json", "dvc repro sft", plot.PlotError),
         ("plots/train/rl_zero-s0.csv", "dvc repro rl_zero", plot.PlotError),
         ("plots/hypotheses.csv", "dvc repro test", plot.PlotError),

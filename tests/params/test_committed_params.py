@@ -11,6 +11,7 @@ from stages.params.loading import load
 from stages.params.measure import Measure
 from stages.params.organisms import Architecture, Budget, Evaluation, Finetuning, Pretraining, Reinforcement
 from stages.params.paths import Paths
+from stages.params.probe import Probe
 from stages.params.study import RECIPES, Study
 from tests.closure import ROOT
 
@@ -21,7 +22,14 @@ ORGANISMS = {
     "sft": Finetuning, "sft_matched": Finetuning, "sft_kl": Finetuning, "sft_onpolicy": Finetuning, "sft_continued": Finetuning,
     "rl_zero": Reinforcement, "think": Reinforcement, "rl_shuffled": Reinforcement,
 }  # fmt: skip
-GROUPS = {"study": Study, "collect": Collect, "measure": Measure, "paths": Paths, "hypotheses": Hypotheses}
+GROUPS = {
+    "study": Study,
+    "collect": Collect,
+    "measure": Measure,
+    "paths": Paths,
+    "probe": Probe,
+    "hypotheses": Hypotheses,
+}
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -95,6 +95,7 @@ POST_TRAINED = {"sft", "rl_zero", "think", "sft_matched", "sft_kl", "sft_onpolic
 RECIPES = {"base", *POST_TRAINED}
 COLLECTED = {f"collect@{organism}-0" for organism in RECIPES}
 MEASURED = {f"measure@{organism}-0" for organism in RECIPES}
+PROBED = {f"probe@{organism}-0" for organism in RECIPES}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,7 @@ MEASURED = {f"measure@{organism}-0" for organism in RECIPES}
         ("collect.precision", "bfloat16", COLLECTED),
         ("collect.prompts", 300, COLLECTED),
         ("measure.ks", [2, 4, 8], MEASURED),
+        ("probe.draws", 4, PROBED),
         ("hypotheses.matched_within", 0.02, {"test"}),
         ("hypotheses.alpha", 0.01, {"test", "plot"}),
         ("benchmarks.gsm8k.prompts", 100, set()),
@@ -126,14 +128,14 @@ def test_another_family_adds_its_own_stages(graph):
     before = graph.stages()
     graph.set_param("study.seeds", [0, 1])
     new = {f"{recipe}@1" for recipe in RECIPES} | {
-        f"{kind}@{recipe}-1" for kind in ("collect", "measure") for recipe in RECIPES
+        f"{kind}@{recipe}-1" for kind in ("collect", "measure", "probe") for recipe in RECIPES
     }
     assert graph.stages() - before == new
 
 
-def test_a_hub_model_adds_fetch_collect_and_measure(graph):
+def test_a_hub_model_adds_fetch_collect_measure_and_probe(graph):
     graph.set_param("study.models", {"gpt2": "gpt2"})
-    assert {"fetch@gpt2", "collect-model@gpt2", "measure-model@gpt2"} <= set(graph.stages())
+    assert {"fetch@gpt2", "collect-model@gpt2", "measure-model@gpt2", "probe-model@gpt2"} <= set(graph.stages())
 
 
 def test_trajectories_run_where_they_are_asked_for_and_nothing_else_does(graph):
