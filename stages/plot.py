@@ -13,10 +13,13 @@ from stages.figures.style import save, save_table
 from stages.params.hypotheses import Hypotheses
 from stages.params.loading import load
 from stages.params.measure import Measure
+from stages.params.perturb import Perturb, perturbed_models
 from stages.params.study import Study, all_models, organism_models
 from stages.records.table import read
+from stages.records.update_size import read_all
 
-RECORDS, METRICS, CURVES, PLOTS = Path("data/records"), Path("metrics/train"), Path("plots/train"), Path("plots")
+RECORDS, PERTURBED, METRICS = Path("data/records"), Path("data/perturbed"), Path("metrics/train")
+CURVES, PLOTS = Path("plots/train"), Path("plots")
 
 
 class PlotError(ValueError):
@@ -30,24 +33,28 @@ def main() -> None:
         name: name.rpartition("-s")[0] for name in organism_models(study)
     }
     records, replicates, eigenvalues = (gather(name, recipes) for name in ("records", "replicates", "spectra"))
+    moved = [model for model in perturbed_models(load("perturb", Perturb), study) if model in recipes]
+    points = read_all(PERTURBED, {model: recipes[model] for model in moved})
     trained = {name: json.loads(found(METRICS / f"{name}.json").read_text()) for name in organism_models(study)}
     curves = [pd.read_csv(found(CURVES / f"{name}.csv")).assign(model=name, recipe=recipes[name]) for name in trained]
     tests = pd.read_csv(found(PLOTS / "hypotheses.csv", "test"))
 
-    by_layer = preservation.table(records, k, site)
+    by_layer = preservation.table(records, points, k, site)
     ranks = effective_rank.table(records, site)
     shares = spectra.table(eigenvalues, site)
-    distances = displacement.table(records, replicates, displacement.distances(trained), k, site, measure.confidence)
+    paths = displacement.paths(points)
+    known = displacement.distances(trained, paths)
+    distances = displacement.table(records, replicates, known, k, site, measure.confidence)
     progress, accuracy = training.curve_table(curves), training.accuracy_table(trained)
     tables = {
         "preservation": by_layer, "effective_rank": ranks, "spectra": shares,
-        "displacement": distances, "training": progress, "accuracy": accuracy,
+        "displacement": distances, "update_size": paths, "training": progress, "accuracy": accuracy,
     }  # fmt: skip
     figures = {
         "preservation": preservation.draw(by_layer, k, site),
         "effective_rank": effective_rank.draw(ranks, site),
         "spectra": spectra.draw(shares, site),
-        "displacement": displacement.draw(distances),
+        "displacement": displacement.draw(distances, paths),
         "training": training.draw(progress, accuracy),
         "hypotheses": hypotheses.draw(tests, margins.strong, margins.moderate, margins.equivalent, 1 - declared.alpha),
     }
