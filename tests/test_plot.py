@@ -8,9 +8,10 @@ import synthetic_study as study
 
 from stages import plot
 from stages.records.table import RecordError
+from stages.records.update_size import PerturbedError
 
 FIGURES = {"preservation", "effective_rank", "spectra", "displacement", "training", "hypotheses"}
-TABLES = FIGURES - {"hypotheses"} | {"accuracy"}
+TABLES = FIGURES - {"hypotheses"} | {"accuracy", "update_size"}
 FEW = ("base", "sft", "rl_zero")
 
 
@@ -84,6 +85,7 @@ def test_several_families(folder):
     [
         ("data/records/sft-s0/records.parquet", "measure@sft-0", RecordError),
         ("data/records/sft-s0/spectra.parquet", "measure@sft-0", RecordError),
+        ("data/perturbed/sft-s0/points.parquet", "dvc repro perturb@sft-0", PerturbedError),
         ("metrics/train/sft-s0.json", "dvc repro sft", plot.PlotError),
         ("plots/train/rl_zero-s0.csv", "dvc repro rl_zero", plot.PlotError),
         ("plots/hypotheses.csv", "dvc repro test", plot.PlotError),

@@ -162,7 +162,7 @@ def _draw_paths(axes, paths: pd.DataFrame, styles: dict[str, Look]) -> None:
     for (recipe, _, kind), rows in paths.sort_values("displacement").groupby(["recipe", "model", "kind"]):
         where = rows["displacement"], rows["index"]
         if kind in RANDOM:
-            axes.plot(*where, **DRAW, label=f"{recipe} random", zorder=1.5)
+            axes.plot(*where, **DRAW, label=f"{recipe} {kind}", zorder=1.5)
         elif kind in PATHS:
             dash, mark, _ = PATHS[kind]
             colour = styles[recipe].colour

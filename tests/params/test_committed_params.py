@@ -10,6 +10,7 @@ from stages.params.hypotheses import Hypotheses
 from stages.params.loading import load
 from stages.params.measure import Measure
 from stages.params.organisms import Architecture, Budget, Evaluation, Finetuning, Pretraining, Reinforcement
+from stages.params.perturb import Perturb
 from stages.params.study import RECIPES, Study
 from tests.closure import ROOT
 
@@ -20,7 +21,7 @@ ORGANISMS = {
     "sft": Finetuning, "sft_matched": Finetuning, "sft_kl": Finetuning, "sft_onpolicy": Finetuning, "sft_continued": Finetuning,
     "rl_zero": Reinforcement, "think": Reinforcement, "rl_shuffled": Reinforcement,
 }  # fmt: skip
-GROUPS = {"study": Study, "collect": Collect, "measure": Measure, "hypotheses": Hypotheses}
+GROUPS = {"study": Study, "collect": Collect, "measure": Measure, "hypotheses": Hypotheses, "perturb": Perturb}
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -87,6 +87,7 @@ POST_TRAINED = {"sft", "rl_zero", "think", "sft_matched", "sft_kl", "sft_onpolic
 RECIPES = {"base", *POST_TRAINED}
 COLLECTED = {f"collect@{organism}-0" for organism in RECIPES}
 MEASURED = {f"measure@{organism}-0" for organism in RECIPES}
+MOVED = {"perturb@sft-0", "perturb@rl_zero-0"}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,8 @@ MEASURED = {f"measure@{organism}-0" for organism in RECIPES}
         ("collect.precision", "bfloat16", COLLECTED),
         ("collect.prompts", 300, COLLECTED),
         ("measure.ks", [2, 4, 8], MEASURED),
+        ("measure.confidence", 0.9, {*MEASURED, "plot"}),
+        ("perturb.draws", 5, MOVED),
         ("hypotheses.matched_within", 0.02, {"test"}),
         ("hypotheses.alpha", 0.01, {"test", "plot"}),
         ("benchmarks.gsm8k.prompts", 100, set()),
@@ -120,12 +123,19 @@ def test_another_family_adds_its_own_stages(graph):
     new = {f"{recipe}@1" for recipe in RECIPES} | {
         f"{kind}@{recipe}-1" for kind in ("collect", "measure") for recipe in RECIPES
     }
+    new |= {"perturb@sft-1", "perturb@rl_zero-1"}
     assert graph.stages() - before == new
 
 
 def test_a_hub_model_adds_fetch_collect_and_measure(graph):
     graph.set_param("study.models", {"gpt2": "gpt2"})
     assert {"fetch@gpt2", "collect-model@gpt2", "measure-model@gpt2"} <= set(graph.stages())
+
+
+def test_a_hub_model_can_be_perturbed(graph):
+    graph.set_param("study.models", dict.fromkeys(("gpt2", "gpt2-sft", "gpt2-rl"), "gpt2"))
+    graph.set_param("perturb.models", {"gpt2-sft": {"reference": "gpt2", "like": "gpt2-rl"}})
+    assert "perturb-model@gpt2-sft" in graph.stages()
 
 
 def test_a_benchmark_adds_its_preparation(graph):
