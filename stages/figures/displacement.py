@@ -115,7 +115,8 @@ def draw(rows: pd.DataFrame, paths: pd.DataFrame) -> Figure:
         4.9 if len(paths) else 4.4, TITLE,
         f"Adjusted index of preservation, mean over tasks and layers (1: as like the base as sampling noise allows, 0: chance), {shown}. "
         f"ρ over {len(rows)} models that share {'their bases' if several else 'a base'}: a description, not a test. "
-        "Filled: paradigms; open: controls. The axis spreads what is near 1.",
+        "Filled: paradigms; open: controls. The axis spreads what is near 1. "
+        f"{'Lines and random updates: on fewer prompts.' if len(paths) else ''}",
     )  # fmt: skip
     measured = [distance for distance in MEASURED if rows[distance].notna().any()]
     panels = dict(zip(measured, figure.subplots(1, len(measured), sharey=True, squeeze=False)[0], strict=True))
@@ -123,6 +124,7 @@ def draw(rows: pd.DataFrame, paths: pd.DataFrame) -> Figure:
         for recipe, look in styles.items():
             _draw_recipe(axes, rows[rows["recipe"] == recipe], distance, look, several)
         axes.axhline(1, color=GREY, linewidth=1.1, linestyle=(0, (1, 1)), zorder=1)
+        axes.axhline(0, color=GREY, linewidth=1.2, zorder=1)
         spread_y(axes)
         axes.set_xscale("log")
         axes.set_xlabel(MEASURED[distance])

@@ -105,7 +105,7 @@ MOVED = {"perturb@sft-0", "perturb@rl_zero-0"}
         ("collect.precision", "bfloat16", COLLECTED),
         ("collect.prompts", 300, COLLECTED),
         ("measure.ks", [2, 4, 8], MEASURED),
-        ("measure.confidence", 0.9, {*MEASURED, "plot"}),
+        ("measure.headline_k", 4, {*MEASURED, *MOVED, "test", "plot"}),
         ("perturb.draws", 5, MOVED),
         ("hypotheses.matched_within", 0.02, {"test"}),
         ("hypotheses.alpha", 0.01, {"test", "plot"}),
