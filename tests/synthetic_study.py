@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.records import probe_tables
+from stages.records import probe_tables, update_size
 from stages.records.table import COLUMNS, write
 
 TASKS = ("arithmetic", "logic", "strings")
@@ -182,6 +182,32 @@ def probes_of(model: str, reference: str, recipe: str, layers: int = LAYERS) -> 
     return {**typed, "records": probe_tables.empty("records")}
 
 
+PERTURBED = ("sft", "rl_zero")
+"""Recipes with models that moved as far in other directions."""
+RANDOM_DRAWS = 3
+
+
+def points_of(recipe: str, seed: int = 0, layers: int = LAYERS) -> list[dict]:
+    """Rows of perturbed models: random ones that lose a third of what the model loses, and a straight line to it."""
+    described = [
+        *({"kind": kind, "draw": i, "share": 0.3 + 0.02 * i + 0.01 * seed} for kind in update_size.RANDOM for i in range(RANDOM_DRAWS)),
+        {"kind": "negated", "share": 1.0},
+        *({"kind": "interpolation", "t": t, "share": t**2} for t in (0.1, 0.5, 1.0)),
+        *({"kind": "checkpoint", "step": step, "share": (step / 10) ** 3} for step in (5, 10)),
+    ]  # fmt: skip
+    rows = []
+    for point in described:
+        lost = LOSS.get(recipe, 0.2) * point.pop("share")
+        size = point.get("t") or (point.get("step") or 10) / 10
+        common = {"draw": 0, "t": None, "step": None, "displacement": DISTANCE.get(recipe, 0.1) * size, **point}
+        for task in TASKS:
+            for layer in range(layers):
+                index = 1 - lost * (layer + 1) / layers
+                scores = {"preservation": index, "index": index, "effective_rank": 20.0, "cka": index}
+                rows += update_size.rows_of(common, task, layer, scores)
+    return rows
+
+
 def metrics_of(recipe: str) -> dict:
     accuracy = {task: ACCURACY[recipe] + shift for task, shift in zip(TASKS, (-0.15, -0.05, 0.2), strict=True)}
     found = {
@@ -288,6 +314,9 @@ def write_study(root: Path, recipes=RECIPES, seeds=(0,), models=()) -> None:
     for model, reference, recipe, seed in [*names, *((slug, models[0], slug, 0) for slug in models)]:
         write(root / "data/records" / model, records_of(model, reference, recipe, seed))
         probe_tables.write(root / "data/probes" / model, probes_of(model, reference, recipe))
+    for model, _, recipe, seed in names:
+        if recipe in PERTURBED:
+            update_size.write(root / "data/perturbed" / model, points_of(recipe, seed))
     for folder in ("metrics/train", "plots/train"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for model, _, recipe, seed in names:
@@ -306,5 +335,9 @@ def write_params(root: Path, recipes=RECIPES, seeds=(0,), models=()) -> None:
             "nulls": {"subspaces": 100, "spectra": 2}, "topology": None, "seed": 0,
         },
         "hypotheses": {"site": "resid_post", "margins": MARGINS, "alpha": 0.05, "matched_within": 0.05, "families_for_paradigms": 6, "declared": []},
+        "perturb": {
+            "organisms": [recipe for recipe in recipes if recipe in PERTURBED], "like": "rl_zero", "models": {}, "draws": RANDOM_DRAWS,
+            "prompts": 300, "half_samples": 6, "interpolation": [0.1, 0.5], "seed": 0,
+        },
     }  # fmt: skip
     (root / "params.yaml").write_text(json.dumps(params))  # JSON is YAML

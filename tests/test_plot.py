@@ -7,13 +7,15 @@ import pytest
 import synthetic_study as study
 
 from stages import plot
+from stages.figures.inputs import PlotError
 from stages.records.table import RecordError
+from stages.records.update_size import PerturbedError
 
 FIGURES = {
     "preservation", "effective_rank", "spectra", "displacement", "training", "hypotheses", "scores", "rarefaction",
     "sensitivity", "weights",
 }  # fmt: skip
-TABLES = FIGURES - {"hypotheses"} | {"accuracy"}
+TABLES = FIGURES - {"hypotheses"} | {"accuracy", "update_size"}
 FEW = ("base", "sft", "rl_zero")
 
 
@@ -89,9 +91,10 @@ def test_several_families(folder):
         ("data/records/sft-s0/spectra.parquet", "measure@sft-0", RecordError),
         ("data/probes/sft-s0/sensitivity.parquet", "probe@sft-0", RecordError),
         ("data/probes/sft-s0/weights.parquet", "probe@sft-0", RecordError),
-        ("metrics/train/sft-s0.json", "dvc repro sft", plot.PlotError),
-        ("plots/train/rl_zero-s0.csv", "dvc repro rl_zero", plot.PlotError),
-        ("plots/hypotheses.csv", "dvc repro test", plot.PlotError),
+        ("data/perturbed/sft-s0/points.parquet", "dvc repro perturb@sft-0", PerturbedError),
+        ("metrics/train/sft-s0.json", "dvc repro sft", PlotError),
+        ("plots/train/rl_zero-s0.csv", "dvc repro rl_zero", PlotError),
+        ("plots/hypotheses.csv", "dvc repro test", PlotError),
     ],
 )
 def test_a_missing_file_names_itself_and_its_stage_and_nothing_is_written(folder, path, stage, error):

@@ -10,6 +10,7 @@ from stages.figures import (
     displacement,
     effective_rank,
     hypotheses,
+    near_one,
     preservation,
     rarefaction,
     scores,
@@ -18,6 +19,7 @@ from stages.figures import (
 )
 from stages.figures.labels import label_points
 from stages.figures.style import LOOKS, looks, save, sheet
+from stages.records import update_size
 
 RECIPES = ("base", "sft", "rl_zero", "sft_matched")
 
@@ -33,8 +35,26 @@ def gathered(name, recipes=RECIPES, seeds=(0,), layers=4):
     return pd.concat(parts, ignore_index=True)
 
 
+def points(recipes=("sft",), seeds=(0,), layers=4):
+    """Tables of perturbed models; none of no recipes."""
+    parts = [
+        pd.DataFrame(study.points_of(recipe, seed, layers)).assign(model=f"{recipe}-s{seed}", recipe=recipe)
+        for recipe in recipes
+        for seed in seeds
+    ]
+    return (
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame(columns=[*update_size.COLUMNS, "model", "recipe"])
+    )
+
+
 def lines(axes, label):
     return [line for line in axes.lines if line.get_label() == label]
+
+
+def paths_of(**which):
+    return displacement.paths(points(**which))
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +64,20 @@ def records():
 
 @pytest.fixture(scope="module")
 def distances(records):
-    known = displacement.distances({f"{recipe}-s0": study.metrics_of(recipe) for recipe in RECIPES})
+    known = displacement.distances({f"{recipe}-s0": study.metrics_of(recipe) for recipe in RECIPES}, paths_of())
     return displacement.table(records, gathered("replicates"), known, 8, "resid_post", 0.95)
 
 
 # ---------------------------------------------------------------- preservation
 def test_preservation_leaves_out_references_and_missing_rows(records):
-    rows = preservation.table(records, 8, "resid_post")
+    rows = preservation.table(records, points(), 8, "resid_post")
     assert "base-s0" not in set(rows["model"])
     assert not ((rows["task"] == "logic") & (rows["layer"] == 0)).any()
-    assert preservation.table(records, 4, "resid_post").empty
+    assert preservation.table(records, points(), 4, "resid_post").empty
 
 
 def test_preservation_draws_index_score_chance_and_baseline(records):
-    rows = preservation.table(records, 8, "resid_post")
+    rows = preservation.table(records, points(), 8, "resid_post")
     figure = preservation.draw(rows, 8, "resid_post")
     above, below = figure.axes[0], figure.axes[3]
     wanted = rows[(rows["recipe"] == "sft") & (rows["task"] == "arithmetic")]
@@ -68,7 +88,7 @@ def test_preservation_draws_index_score_chance_and_baseline(records):
 
 
 def test_preservation_of_families_is_their_mean_and_range():
-    rows = preservation.table(gathered("records", ("base", "sft"), (0, 1)), 8, "resid_post")
+    rows = preservation.table(gathered("records", ("base", "sft"), (0, 1)), points(seeds=(0, 1)), 8, "resid_post")
     rows = rows[rows["task"] == "strings"]
     band = preservation.over_families(rows, "index")
     groups = rows.groupby("layer")["index"]
@@ -77,15 +97,47 @@ def test_preservation_of_families_is_their_mean_and_range():
 
 
 def test_preservation_draws_no_line_across_a_layer_without_an_index(records):
-    rows = preservation.table(records, 8, "resid_post")
+    rows = preservation.table(records, points(), 8, "resid_post")
     rows = rows[(rows["task"] == "strings") & (rows["recipe"] == "sft") & (rows["layer"] != 2)]
     assert np.isnan(preservation.over_families(rows, "index").loc[2, "mean"])
 
 
 def test_preservation_of_one_family_has_the_interval_over_prompts(records):
-    rows = preservation.table(records, 8, "resid_post")
+    rows = preservation.table(records, points(), 8, "resid_post")
     rows = rows[(rows["task"] == "strings") & (rows["recipe"] == "sft")]
     assert_allclose(preservation.over_families(rows, "index")["low"], rows["index_low"])
+
+
+def hatched(axes):
+    return [band for band in axes.collections if band.get_label() == "random updates"]
+
+
+def test_preservation_draws_the_range_over_random_updates_of_a_models_size(records):
+    rows = preservation.table(records, points(), 8, "resid_post")
+    figure = preservation.draw(rows, 8, "resid_post")
+    (band,) = hatched(figure.axes[0])  # of sft alone: no other has any
+    drawn = pd.DataFrame(study.points_of("sft", 0, 4)).query("measure == 'preservation' and task == 'arithmetic'")
+    drawn = drawn[drawn["kind"].isin(update_size.RANDOM)].groupby("layer")["index"]
+    assert_allclose(band.get_paths()[0].get_extents().intervaly, [drawn.min().min(), drawn.max().max()])
+    assert any(text.get_text().startswith("Random updates") for text in figure.legends[0].texts)
+
+
+def test_preservation_without_random_updates_does_not_speak_of_them(records):
+    rows = preservation.table(records, points(()), 8, "resid_post")
+    assert rows[preservation.NULLS].isna().all(axis=None)
+    figure = preservation.draw(rows, 8, "resid_post")
+    assert not hatched(figure.axes[0])
+    assert not [text for text in figure.legends[0].texts if text.get_text().startswith("Random updates")]
+
+
+# ---------------------------------------------------------------- the axis near 1
+def test_the_axis_near_one_can_be_inverted_and_keeps_the_order():
+    index = np.array([-0.3, 0, 0.5, 0.9, 0.99, 0.999, 1, 1.002])
+    scaled = near_one._forward(index)
+    assert (np.diff(scaled) > 0).all()
+    assert_allclose(near_one._backward(scaled), index, atol=1e-12)
+    steps = np.diff(near_one._forward(np.array([0, 0.9, 0.99])))
+    assert_allclose(steps, 1, atol=0.05)  # a tenth of the distance to 1 is one step
 
 
 # ---------------------------------------------------------------- effective rank
@@ -170,12 +222,36 @@ def test_displacement_leaves_out_models_without_a_distance(distances):
 
 
 def test_displacement_draws_a_named_point_for_each_model(distances):
-    for axes, column in zip(displacement.draw(distances).axes, ("displacement", "kl"), strict=True):
+    figure = displacement.draw(distances, paths_of())
+    for axes, column in zip(figure.axes, ("displacement", "kl"), strict=True):
         for _, row in distances.iterrows():
             assert_allclose(lines(axes, row["recipe"])[0].get_xydata(), [[row[column], row["index"]]])
         assert {text.get_text() for text in axes.texts if text.get_text()} == {
             LOOKS[recipe].label for recipe in distances["recipe"]
         }
+
+
+def test_displacement_draws_the_way_to_a_model_and_random_updates_of_its_size(distances):
+    left, right = displacement.draw(distances, paths_of()).axes
+    (line,), (random,) = lines(left, "sft interpolation"), lines(left, "sft isotropic")
+    assert_allclose(line.get_xdata(), study.DISTANCE["sft"] * np.array([0.1, 0.5, 1]))
+    assert_allclose(
+        line.get_ydata(), 1 - study.LOSS["sft"] * np.array([0.01, 0.25, 1]) * 0.625
+    )  # mean depth of 4 layers
+    assert_allclose(lines(left, "sft checkpoint")[0].get_xdata(), study.DISTANCE["sft"] * np.array([0.5, 1]))
+    assert len(random.get_xdata()) == study.RANDOM_DRAWS and set(random.get_xdata()) == {study.DISTANCE["sft"]}
+    assert not lines(right, "sft interpolation")
+
+
+def test_a_model_from_the_hub_has_the_displacement_of_its_line(records):
+    known = displacement.distances({}, paths_of())
+    assert known.to_dict("list") == {
+        "model": ["sft-s0"],
+        "displacement": [study.DISTANCE["sft"]],
+        "kl": [pytest.approx(np.nan, nan_ok=True)],
+    }
+    rows = displacement.table(records, gathered("replicates"), known, 8, "resid_post", 0.95)
+    assert len(displacement.draw(rows, paths_of()).axes) == 1  # no panel without a number
 
 
 @pytest.mark.parametrize(("index", "wanted"), [([0.9, 0.8, 0.1], -1), ([0.1, 0.8, 0.9], 1), ([0.1, 0.9, 0.8], 0.5)])
@@ -217,7 +293,7 @@ def test_training_draws_curves_and_accuracies():
 def test_a_study_without_organisms_says_so():
     empty = training.draw(training.curve_table([]), training.accuracy_table({}))
     assert any("No model of this study was trained" in text.get_text() for text in empty.texts)
-    assert displacement.draw(pd.DataFrame(columns=displacement.COLUMNS)).texts
+    assert displacement.draw(pd.DataFrame(columns=displacement.COLUMNS), paths_of(recipes=())).texts
 
 
 # ---------------------------------------------------------------- hypotheses

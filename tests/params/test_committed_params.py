@@ -11,6 +11,7 @@ from stages.params.loading import load
 from stages.params.measure import Measure
 from stages.params.organisms import Architecture, Budget, Evaluation, Finetuning, Pretraining, Reinforcement
 from stages.params.paths import Paths
+from stages.params.perturb import Perturb
 from stages.params.probe import Probe
 from stages.params.study import RECIPES, Study
 from tests.closure import ROOT
@@ -28,6 +29,7 @@ GROUPS = {
     "measure": Measure,
     "paths": Paths,
     "probe": Probe,
+    "perturb": Perturb,
     "hypotheses": Hypotheses,
 }
 

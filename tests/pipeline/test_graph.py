@@ -96,6 +96,7 @@ RECIPES = {"base", *POST_TRAINED}
 COLLECTED = {f"collect@{organism}-0" for organism in RECIPES}
 MEASURED = {f"measure@{organism}-0" for organism in RECIPES}
 PROBED = {f"probe@{organism}-0" for organism in RECIPES}
+MOVED = {"perturb@sft-0", "perturb@rl_zero-0"}
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,8 @@ PROBED = {f"probe@{organism}-0" for organism in RECIPES}
         ("collect.prompts", 300, COLLECTED),
         ("measure.ks", [2, 4, 8], MEASURED),
         ("probe.draws", 4, PROBED),
+        ("measure.headline_k", 4, {*MEASURED, *MOVED, "test", "plot"}),
+        ("perturb.draws", 5, MOVED),
         ("hypotheses.matched_within", 0.02, {"test"}),
         ("hypotheses.alpha", 0.01, {"test", "plot"}),
         ("benchmarks.gsm8k.prompts", 100, set()),
@@ -130,6 +133,7 @@ def test_another_family_adds_its_own_stages(graph):
     new = {f"{recipe}@1" for recipe in RECIPES} | {
         f"{kind}@{recipe}-1" for kind in ("collect", "measure", "probe") for recipe in RECIPES
     }
+    new |= {"perturb@sft-1", "perturb@rl_zero-1"}
     assert graph.stages() - before == new
 
 
@@ -146,6 +150,12 @@ def test_trajectories_run_where_they_are_asked_for_and_nothing_else_does(graph):
     graph.set_param("study.models", {"gpt2": "gpt2"})
     graph.set_param("paths.models", {"gpt2": "gpt2"})
     assert "paths-model@gpt2" in graph.stages()
+
+
+def test_a_hub_model_can_be_perturbed(graph):
+    graph.set_param("study.models", dict.fromkeys(("gpt2", "gpt2-sft", "gpt2-rl"), "gpt2"))
+    graph.set_param("perturb.models", {"gpt2-sft": {"reference": "gpt2", "like": "gpt2-rl"}})
+    assert "perturb-model@gpt2-sft" in graph.stages()
 
 
 def test_a_benchmark_adds_its_preparation(graph):
