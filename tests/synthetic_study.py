@@ -157,7 +157,8 @@ def records_of(model: str, reference: str, recipe: str, seed: int = 0, layers: i
 
 def probes_of(model: str, reference: str, recipe: str, layers: int = LAYERS) -> dict[str, pd.DataFrame]:
     """The three tables of one probed model: sensitivities that grow with the distance, and an update of half the rank."""
-    common, moved = {"model": model, "reference": reference}, DISTANCE.get(recipe, 0.0)
+    own = model == reference
+    common, moved = {"model": model, "reference": reference}, 0.0 if own else DISTANCE.get(recipe, 0.1)
     levels = {
         "relative_noise_response": 0.5, "jacobian_frobenius_norm": 10.0, "jacobian_top_singular_value": 4.0, "expansion_exponent": 0.05,
     }  # fmt: skip
@@ -168,7 +169,6 @@ def probes_of(model: str, reference: str, recipe: str, layers: int = LAYERS) -> 
         }
         for task in TASKS for i in range(4) for layer in range(layers) for measure, level in levels.items()
     ]  # fmt: skip
-    own = model == reference
     numbers = {"base_norm": (8.0, np.nan), "update_norm": (8 * moved, np.nan), "update_effective_rank": (25.0, 50.0)}
     weights = [
         {
