@@ -34,7 +34,7 @@ class Contrast(NamedTuple):
     layer: int
     layer_z: float
     layer_p: float
-    """studentised maximum over layers: the p of a difference somewhere, corrected for looking everywhere"""
+    """studentised maximum over layers: the p of a difference somewhere, corrected for looking everywhere; always over prompts"""
     family_sd: float = float("nan")
     """how much the difference varies between families, each with a base of its own; NaN with one family"""
     cohen_dz: float = float("nan")
@@ -65,7 +65,7 @@ def contrast(pairs: Sequence[tuple[Curve, Curve]], confidence: float, families_f
     if not defined.any():
         raise ValueError("no (task, layer) has the quantity for both models: see `missing` and `note` in the records")
     values = np.stack([c.values for c in curves])  # (families, tasks, layers)
-    deviations = np.mean([c.deviations for c in curves], axis=0)  # (tasks, layers, B)
+    deviations = np.mean([c.deviations for c in curves], axis=0)  # (tasks, layers, D)
     families = values[:, defined].mean(axis=1)  # (families,)
     estimate = float(families.mean())
     beside: dict = {"family_sd": float(families.std(ddof=1))} if len(families) > 1 else {}
@@ -77,7 +77,7 @@ def contrast(pairs: Sequence[tuple[Curve, Curve]], confidence: float, families_f
         (low, high), p = interval(estimate, error, confidence), p_value(estimate, error)
     layers = np.flatnonzero(defined.any(axis=0))
     curve = np.array([values[:, defined[:, i], i].mean() for i in layers])
-    noise = np.array([deviations[defined[:, i], i].mean(axis=0) for i in layers])  # (layers, B)
+    noise = np.array([deviations[defined[:, i], i].mean(axis=0) for i in layers])  # (layers, D)
     where, z, somewhere = studentised_maximum(curve, noise)
     return Contrast(
         estimate, error, float(low), float(high), p, int(defined.sum()), defined.size, int(layers[where]), z, somewhere,

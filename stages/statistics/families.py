@@ -54,8 +54,8 @@ def mixed_model(cells: np.ndarray) -> MixedModel:
     difference_ft = mean + task_t + family_f + noise_ft, restricted maximum likelihood, Wald p of the mean; tasks are the
     same in every family, hence fixed, and sum to 0. When tasks of a family vary together, families count; the Wald p
     takes no account of few families, so that the t-interval stands and this stands beside it. No estimate, but a note, on
-    fits that did not converge or ended on the boundary (no variance between families, where the model takes
-    every task for a family of its own).
+    fits that did not converge or ended on the boundary (no variance between families, where the model takes every task
+    for a family of its own).
     """
     from statsmodels.regression.mixed_linear_model import MixedLM
 
@@ -70,16 +70,15 @@ def mixed_model(cells: np.ndarray) -> MixedModel:
     coded = np.concatenate([np.eye(tasks - 1), -np.ones((1, tasks - 1))])  # (tasks, tasks - 1), columns sum to 0
     design = np.tile(np.column_stack([np.ones(tasks), coded]), (families, 1))
     groups = np.repeat(np.arange(families), tasks)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what they say is read off the fit below
         try:  # in units of the spread: the optimiser's tolerances are absolute
             fit = MixedLM(cells.ravel() / scale, design, groups).fit(reml=True, method=["lbfgs", "powell"])
         except np.linalg.LinAlgError:  # the design has full rank: what is singular is the variance between families
             return _no_check(BOUNDARY)
-    between = float(fit.cov_re[0, 0]) if np.ndim(fit.cov_re) == 2 else float("nan")
-    if between < 1e-4 * fit.scale:
+    if fit.cov_re[0, 0] < 1e-4 * fit.scale:
         return _no_check(BOUNDARY)
-    if not fit.converged or any("onverge" in str(warning.message) for warning in caught):
+    if not fit.converged:
         return _no_check("the fit did not converge")
     if not np.isfinite(fit.bse_fe[0]):
         return _no_check("the fit has no standard error")

@@ -47,7 +47,7 @@ def quarters(n: int, partitions: int, seed: int, label: str = "") -> np.ndarray:
 def standard_error(replicates: np.ndarray, n: int, m: int | None = None) -> np.ndarray:
     """Standard error of T_n from ``replicates`` (..., B), complementary halves H and H' side by side, as `PAIRS` has them.
 
-    sd((T_H - T_H') / 2) √(m / (n - m)), m = n // 4 * 2: balanced half-samples with their complements (Wolter 2007, 3.4).
+    sd((T_H - T_H') / 2) √(m / (n - m)), m = n // 4 * 2: balanced half-samples with their complements (Wolter 2007, chapter 3).
     For T linear in the prompts it is the plain sd(T_m) √(m / (n - m)). Interactions between the prompts of a half, and
     the luck with which an index splits its half, are no sampling error of T_n but enter the plain one three- to
     sevenfold; in the difference of complements most of them cancel. What is left errs on the wide side.

@@ -313,6 +313,18 @@ def test_hypotheses_draw_estimates_intervals_and_verdicts():
     assert texts[-1].startswith("not tested")
 
 
+def test_hypotheses_show_what_families_add():
+    rows = study.hypotheses().assign(
+        families=6.0, family_sd=0.02, cohen_dz=[9.5, *[np.nan] * 6], aggregation="last_token"
+    )
+    rows.loc[0, "aggregation"] = "reasoning_end"
+    figure = hypotheses.draw(rows, 0.2, 0.1, 0.05, 0.95)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts[0].endswith("6 families, d = 9.5") and texts[1].endswith("6 families, sd 0.020")
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert "after reasoning" in labels[0] and "after reasoning" not in labels[1]
+
+
 def test_hypotheses_without_any_estimate():
     rows = study.hypotheses().iloc[-1:].drop(columns=["estimate", "low", "high", "scope"])
     assert len(hypotheses.draw(rows, 0.2, 0.1, 0.05, 0.95).axes[0].texts) == 1

@@ -1,5 +1,7 @@
 """A short run of the calibration benchmark with wide bounds, and its statistics against those of the stages."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -59,6 +61,18 @@ def test_intervals_cover():
 
 def test_welch_over_layers_rejects_most_of_the_time():
     assert np.mean(np.array(benchmark.many(benchmark.correlated_layers, 200)) <= 0.05) > 0.6
+
+
+def test_the_committed_result_passes():
+    """Tests reject at most about as often as they say, intervals cover, and a planted effect is found."""
+    found = json.loads((Path(__file__).parents[2] / benchmark.RESULT).read_text())
+    for name, test in (found["null"] | {"families": found["families"]}).items():
+        assert test["low"] <= 0.05 and test["high"] <= 0.075, name
+    for name, quantity in found["coverage"].items():
+        assert 0.92 <= quantity["rate"] <= 0.98, name
+    assert found["power"]["high"] >= 0.85
+    assert found["legacy_welch"]["low"] > 0.7
+    assert min(found["unequal_updates"].values()) > 0.1  # "no difference" is then false, and is found to be
 
 
 def test_the_statistics_are_those_of_the_stage():

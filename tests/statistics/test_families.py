@@ -74,3 +74,17 @@ def test_a_fit_that_cannot_be_trusted_says_why(data, reason):
     found = mixed_model(data)
     assert reason in found.note and found.note.startswith("no mixed-model check, the paired t-interval stands")
     assert np.isnan([found.estimate, found.standard_error, found.p]).all()
+
+
+def test_a_fit_that_did_not_converge_is_refused(monkeypatch):
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    whole = MixedLM.fit
+
+    def cut_short(self, **options):
+        fit = whole(self, **options)
+        fit.converged = False
+        return fit
+
+    monkeypatch.setattr(MixedLM, "fit", cut_short)
+    assert mixed_model(cells(np.random.default_rng(0))).note.endswith("the fit did not converge")
