@@ -16,7 +16,7 @@ from stages.params.measure import Measure
 from stages.params.study import Study, all_tasks
 from stages.records.files import write_json
 from stages.records.headline import headline
-from stages.records.inputs import paired_headers
+from stages.records.inputs import comparable_header
 from stages.records.site import Plan, Site, measure_site, plan
 from stages.records.table import write
 from stages.records.tidy import tables
@@ -42,7 +42,7 @@ def main(model: str, reference: str) -> None:
 def jobs_of(task: str, model: str, reference: str, params: Measure) -> list[tuple]:
     """One job for each site and layer of a task; all files are opened before anything is computed."""
     paths = [ACTIVATIONS / name / f"{task}.h5" for name in (reference, model)]
-    _, header = paired_headers(paths, params.unlike, params.headline_k)
+    header = comparable_header(paths, params.unlike, params.headline_k)
     n, d = len(header.prompt_ids), header.d_model
     parts = quarters(n, partitions_for(params.half_samples), params.seed, task)
     task_plan = plan(n, d, params, parts, partitions_for(params.plain_half_samples))
