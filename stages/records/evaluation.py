@@ -217,9 +217,12 @@ def _rows(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
 def _distances(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
     first = slice(measure.most)
     squared = [z[first, first] for z in clouds.squared]
-    halves = variant.subsets(*squared, clouds.masks[:, first])  # (B,)
-    row = _of_pairs(measure, float(variant.function(*squared)), clouds.plan.chance[measure.name, 0], halves)
-    return row | {"n": len(squared[0])}
+    try:
+        halves = variant.subsets(*squared, clouds.masks[:, first])  # (B,)
+        value = float(variant.function(*squared))
+    except ValueError as error:  # fewer prompts than neighbours, or half of them coincide
+        return {"missing": str(error)}
+    return _of_pairs(measure, value, clouds.plan.chance[measure.name, 0], halves) | {"n": len(squared[0])}
 
 
 def _of_pairs(measure: Measure, value: float, null: float, halves: np.ndarray) -> dict:
@@ -258,15 +261,13 @@ class _Scores:
     def __init__(self, clouds: Clouds, measure: Measure) -> None:
         self.ks, self.best, self.bases = clouds.ks, measure.best, [spectrum.basis for spectrum in clouds.whole]
         self.effective = min(float(effective_rank(spectrum, eigen=True)) for spectrum in clouds.whole)
-        first, second = np.array(PAIRS).T
         halves = [part.halves.basis for part in clouds.parts]  # (R, 2, d, k)
         quarters = [part.quarters.basis for part in clouds.parts]  # (R, 4, d, k)
         sweep = measure.sweep
         self.same_halves = sweep(halves[0], halves[-1], self.ks)  # (ks, R, 2)
-        self.across = _across([[h[:, side] for side in (0, 1)] for h in halves], self.ks, sweep)  # each (ks, R)
-        self.within = _across(
-            [[q[:, side] for side in (first, second)] for q in quarters], self.ks, sweep
-        )  # each (ks, R, pairs)
+        self.across = _across(halves, (0, 1), self.ks, sweep)  # each (ks, R)
+        pairs = [_across(quarters, pair, self.ks, sweep) for pair in PAIRS]  # views: no pair of bases is copied
+        self.within = [np.stack(scores, axis=-1) for scores in zip(*pairs, strict=True)]  # each (ks, R, pairs)
 
     def row(self, variant: Variant, level: float) -> dict:
         i, k = self.ks.index(variant.k), variant.k
@@ -298,13 +299,13 @@ def _no_room(ceiling: float) -> str:
 
 
 def _across(
-    bases: Sequence[Sequence[np.ndarray]], ks: list[int], sweep: Callable
+    bases: Sequence[np.ndarray], pair: tuple[int, int], ks: list[int], sweep: Callable
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cross score, noise ceiling and within-reference score between subsets 0 and 1: (ks, ...) each.
+    """Cross score, noise ceiling and within-reference score between the two subsets of ``pair``: (ks, R) each.
 
-    ``bases``: those of the reference, and of the model unless it is the reference; (..., d, k) for each subset.
+    ``bases`` (R, subsets, d, k): those of the reference, and of the model unless it is the reference.
     """
-    reference, model = bases[0], bases[-1]
+    reference, model = ([basis[:, side] for side in pair] for basis in (bases[0], bases[-1]))
     cross = (sweep(reference[0], model[1], ks) + sweep(reference[1], model[0], ks)) / 2
     within = sweep(*reference, ks)
     return cross, noise_ceiling(within, sweep(*model, ks)), within

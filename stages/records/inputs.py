@@ -9,8 +9,8 @@ from stages.activations.store import ActivationError, Header, read_header, requi
 from stages.models.names import stage_of
 
 
-def paired_headers(paths: Sequence[Path], unlike: Sequence[str], k: int) -> tuple[Header, Header]:
-    """Headers of the files of reference and model on one task, ``paths``, if the two can be compared.
+def comparable_header(paths: Sequence[Path], unlike: Sequence[str], k: int) -> Header:
+    """Header of the model's file on one task, if it can be compared with its reference's; ``paths``: reference, model.
 
     Raises ActivationError where a file is missing or unusable, where the two differ in what is no part of the comparison
     (see `require_comparable`), and where not even ``k`` leading directions can be compared. A larger number of
@@ -21,7 +21,7 @@ def paired_headers(paths: Sequence[Path], unlike: Sequence[str], k: int) -> tupl
     reference, model = (read_header(path) for path in paths)
     require_comparable(reference, model, unlike)
     require_directions(reference, model, k)
-    return reference, model
+    return model
 
 
 def require_files(paths: Sequence[Path]) -> None:

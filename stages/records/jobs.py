@@ -9,7 +9,7 @@ from pathlib import Path
 from stages.activations.store import read_site
 from stages.params.measure import Measure
 from stages.records.depth import Depth, measure_depth
-from stages.records.inputs import paired_headers
+from stages.records.inputs import comparable_header
 from stages.records.site import Plan, Site, measure_site, only_stored, plan
 from stages.records.tidy import Place
 from stages.statistics.half_sampling import partitions_for, quarters
@@ -19,7 +19,7 @@ Job = tuple[Place, Callable[[], Site | Depth]]
 
 def jobs_of(task: str, paths: Sequence[Path], params: Measure) -> list[Job]:
     """Jobs of one task, from the activations (reference, model); both files are opened before anything is computed."""
-    _, header = paired_headers(paths, params.unlike, params.headline_k)
+    header = comparable_header(paths, params.unlike, params.headline_k)
     n, d = len(header.prompt_ids), header.d_model
     parts = quarters(n, partitions_for(params.half_samples), params.seed, task)
     whole = plan(n, d, params, parts, partitions_for(params.plain_half_samples))

@@ -98,7 +98,8 @@ def measure_site(reference: np.ndarray, model: np.ndarray, plan: Plan, aggregati
             site.records.extend({**dict.fromkeys(UNKNOWN, np.nan), **row} for row in rows)
         return site
     who = " and ".join(name for name, value in constant.items() if value)
-    reason = f"constant by design: {aggregation} of {who} has no variance over the prompts"
+    why = "constant by design" if all(constant.values()) else "collapsed, where the other side has variance"
+    reason = f"{why}: {aggregation} of {who} has no variance over the prompts"
     for measure in plan.measures:
         for variant in measure.variants:
             _add(site, measure.name, variant.name, n=len(y), missing=reason)

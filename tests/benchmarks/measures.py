@@ -1,6 +1,6 @@
 """Time and memory of the measures beside plainer ways, as ratios within one run.
 
-Usage: python -m tests.benchmarks.measures
+Usage: python -m tests.benchmarks.measures    (some five minutes)
 
 Nothing is asserted: ratios depend on the machine. Seconds are those of the processor (one thread, so that on an idle
 machine they are those of the clock); the two sides of a ratio take turns, so that what else runs there slows both, and

@@ -109,16 +109,16 @@ def test_every_value_is_that_of_the_plain_evaluation(d):
 def test_a_constant_site_is_missing_with_its_reason():
     x = cloud(40, 0)
     flat = np.full((40, D), 3.3, np.float32)
-    for pair, who in (
-        ((flat, flat), "the reference and the model"),
-        ((x, flat), "the model"),
-        ((flat, x), "the reference"),
+    collapsed = "collapsed, where the other side has variance"
+    for pair, who, why in (
+        ((flat, flat), "the reference and the model", "constant by design"),
+        ((x, flat), "the model", collapsed),
+        ((flat, x), "the reference", collapsed),
     ):
         site = measured(*pair, 12)
         assert len(site.records) == sum(len(m.variants) for m in plan(40, D, PARAMS, quarters(40, 2, 0), 2).measures)
         assert all(
-            np.isnan(row["value"])
-            and row["missing"] == f"constant by design: last_token of {who} has no variance over the prompts"
+            np.isnan(row["value"]) and row["missing"] == f"{why}: last_token of {who} has no variance over the prompts"
             for row in site.records
         )
         assert not site.replicates and not site.spectra
