@@ -10,7 +10,7 @@ import numpy as np
 from stages.params.hypotheses import Hypotheses, Hypothesis
 from stages.params.loading import ParamsError
 from stages.params.study import RECIPES, Study, all_tasks, organism_models
-from stages.records.curves import curve, values
+from stages.records.curves import curve, has, values
 from stages.records.training import Training, read_training
 from stages.statistics.contrast import Curve, contrast
 from stages.statistics.legacy import over_layers
@@ -140,6 +140,8 @@ def _unmatched(wanted: str | None, recorded: bool, gap: float, within: float) ->
 def _legacy(records: Path, pair: tuple[str, str], hypothesis: Hypothesis, site: str, tasks: Sequence[str]) -> dict:
     """The prior study's tests on its own kind of number, layers as samples, tasks averaged; of one family, as there."""
     variant = LEGACY[hypothesis.quantity]
+    if not all(has(records / model, *variant, hypothesis.aggregation, site) for model in pair):
+        return {}  # measured at the study's own position only
     more, less = (
         values(records / model, *variant, hypothesis.aggregation, site, tasks).mean(axis=0) for model in pair
     )  # (layers,)

@@ -46,6 +46,11 @@ def curve(
     return Curve(found, half_differences(replicates, n))
 
 
+def has(folder: Path, measure: str, variant: str, aggregation: str, site: str) -> bool:
+    """Whether the variant was measured at that position and site."""
+    return len(_select(folder, "records", measure, variant, aggregation, site)) > 0
+
+
 def values(folder: Path, measure: str, variant: str, aggregation: str, site: str, tasks: Sequence[str]) -> np.ndarray:
     """Values (tasks, layers) without intervals."""
     return _grid(folder, _select(folder, "records", measure, variant, aggregation, site), "value", site, tasks)
