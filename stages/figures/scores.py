@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -97,7 +99,7 @@ def draw(rows: pd.DataFrame, k: int, site: str) -> Figure:
         text = "–" if np.isnan(value) else f"{value:.3f}"
         dark = value > (low + 1) / 2
         axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "#222222")
-    labels = [look.label.replace(", ", ",\n") for look in styles.values()]
+    labels = [textwrap.fill(look.label, 13) for look in styles.values()]
     axes.set_xticks(np.arange(len(styles)) + 0.5, labels, fontsize=7.5)
     axes.set_yticks(np.arange(len(scores)) + 0.5, scores)
     axes.xaxis.tick_top()
