@@ -40,8 +40,8 @@ from stages.statistics.permutation import sign_flip
 
 log = logging.getLogger(__name__)
 RESULT = Path("metrics/calibration.json")
-WIDTH, BLOCK, LAYERS, PROMPTS, K = 16, 2, 3, 200, 2
-"""n / d = 12 and k / d = 1 / 8, about those of the default study (1000 / 64, 8 / 64); a quarter of its width, for speed"""
+BLOCK = 2
+"""coordinates that a base mixes"""
 DECAY = 1.0
 """standard deviation of direction i: i^-DECAY"""
 HALF_SAMPLES, PLAIN = 200, 6
@@ -49,7 +49,25 @@ ALPHA, CONFIDENCE = 0.05, 0.95
 SIZE = 0.3
 """‖Δ‖ / ‖W‖ of an update"""
 FAMILIES = 6
-LEVEL = float(chance(WIDTH, K, 1000, 0).mean())
+
+
+class Shape(NamedTuple):
+    """Of the networks and of their subspaces."""
+
+    width: int
+    layers: int
+    k: int
+    prompts: int
+
+    @property
+    def level(self) -> float:
+        return float(chance(self.width, self.k, 1000, 0).mean())
+
+
+HARD = Shape(width=64, layers=2, k=8, prompts=200)
+"""the width of the default study with a fifth of its prompts: a quarter has fewer prompts than dimensions"""
+LIKE_STUDY = Shape(width=16, layers=3, k=2, prompts=200)
+"""n / d = 12 and k / d = 1 / 8, about those of the default study (1000 / 64, 8 / 64)"""
 
 
 class Network(NamedTuple):
@@ -59,11 +77,11 @@ class Network(NamedTuple):
     """(d,) standard deviations of the prompts"""
 
 
-def base(generator: np.random.Generator) -> Network:
+def base(generator: np.random.Generator, shape: Shape) -> Network:
     """Block-diagonal weights: the network commutes with reflections of whole blocks, tanh being odd."""
-    same = np.arange(WIDTH)[:, None] // BLOCK == np.arange(WIDTH) // BLOCK
-    weights = generator.standard_normal((LAYERS, WIDTH, WIDTH)) * same / np.sqrt(BLOCK)
-    return Network(weights, np.arange(1, WIDTH + 1) ** -DECAY)
+    block = np.arange(shape.width) // BLOCK
+    weights = generator.standard_normal((shape.layers, shape.width, shape.width)) * (block[:, None] == block)
+    return Network(weights / np.sqrt(BLOCK), np.arange(1, shape.width + 1) ** -DECAY)
 
 
 def update(generator: np.random.Generator, weights: np.ndarray, size: float = SIZE) -> np.ndarray:
@@ -74,12 +92,12 @@ def update(generator: np.random.Generator, weights: np.ndarray, size: float = SI
 
 def reflected(generator: np.random.Generator, delta: np.ndarray) -> np.ndarray:
     """S Δ S with random signs S, one a block."""
-    signs = np.repeat(generator.choice([-1.0, 1.0], WIDTH // BLOCK), BLOCK)
+    signs = np.repeat(generator.choice([-1.0, 1.0], delta.shape[-1] // BLOCK), BLOCK)
     return signs[:, None] * delta * signs
 
 
-def prompts(generator: np.random.Generator, network: Network, n: int = PROMPTS) -> np.ndarray:
-    return generator.standard_normal((n, WIDTH)) * network.scales  # (n, d)
+def prompts(generator: np.random.Generator, network: Network, n: int) -> np.ndarray:
+    return generator.standard_normal((n, len(network.scales))) * network.scales  # (n, d)
 
 
 def states(weights: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
@@ -104,10 +122,13 @@ class Cloud(NamedTuple):
     x: np.ndarray
     whole: Spectrum
     parts: Subsets
+    level: float
+    """preservation by chance"""
 
 
-def cloud(x: np.ndarray, halves: np.ndarray) -> Cloud:
-    return Cloud(x, factorise(x, True, K), factorise_subsets(x, halves, PAIRS, True, K, every_pair=True))
+def cloud(x: np.ndarray, halves: np.ndarray, shape: Shape) -> Cloud:
+    parts = factorise_subsets(x, halves, PAIRS, True, shape.k, every_pair=True)
+    return Cloud(x, factorise(x, True, shape.k), parts, shape.level)
 
 
 def preservation_index(reference: Cloud, model: Cloud) -> Measured:
@@ -116,7 +137,8 @@ def preservation_index(reference: Cloud, model: Cloud) -> Measured:
     first, second = np.array(PAIRS).T
     parts = [[z.parts.quarters.basis[:, side] for side in (first, second)] for z in (reference, model)]
     cross, ceiling = (score.mean() for score in _scores(*halves))
-    return Measured(float(adjusted_index(cross, ceiling, LEVEL)), adjusted_index(*_scores(*parts), LEVEL).ravel())
+    level = reference.level
+    return Measured(float(adjusted_index(cross, ceiling, level)), adjusted_index(*_scores(*parts), level).ravel())
 
 
 def _scores(reference: Sequence[np.ndarray], model: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -133,24 +155,27 @@ def cka(reference: Cloud, model: Cloud, halves: np.ndarray) -> Measured:
     return Measured(float(debiased_cka(reference.x, model.x)), cka_pairs(reference.x, model.x, halves, PAIRS).ravel())
 
 
-def curve(layers: Sequence[Measured]) -> Curve:
+def curve(layers: Sequence[Measured], n: int) -> Curve:
     """One task."""
     replicates = np.stack([layer.replicates for layer in layers])[None]  # (1, layers, B)
-    return Curve(np.array([[layer.value for layer in layers]]), half_differences(replicates, PROMPTS))
+    return Curve(np.array([[layer.value for layer in layers]]), half_differences(replicates, n))
 
 
-def compare(generator: np.random.Generator, network: Network, deltas: Sequence[np.ndarray]) -> dict[str, list[Curve]]:
+def compare(
+    generator: np.random.Generator, network: Network, deltas: Sequence[np.ndarray], shape: Shape
+) -> dict[str, list[Curve]]:
     """Curves of the updated models by quantity, all on the same prompts and halves."""
-    x = prompts(generator, network)
-    halves = quarters(PROMPTS, partitions_for(HALF_SAMPLES), int(generator.integers(2**31)))
-    reference = [cloud(layer, halves) for layer in states(network.weights, x)]
+    n = shape.prompts
+    x = prompts(generator, network, n)
+    halves = quarters(n, partitions_for(HALF_SAMPLES), int(generator.integers(2**31)))
+    reference = [cloud(layer, halves, shape) for layer in states(network.weights, x)]
     found: dict[str, list[Curve]] = {"preservation_index": [], "effective_rank": [], "cka": []}
     for delta in deltas:
-        model = [cloud(layer, halves) for layer in states(network.weights + delta, x)]
+        model = [cloud(layer, halves, shape) for layer in states(network.weights + delta, x)]
         pairs = list(zip(reference, model, strict=True))
-        found["preservation_index"].append(curve([preservation_index(*pair) for pair in pairs]))
-        found["effective_rank"].append(curve([log_rank(*pair) for pair in pairs]))
-        found["cka"].append(curve([cka(*pair, halves) for pair in pairs]))
+        found["preservation_index"].append(curve([preservation_index(*pair) for pair in pairs], n))
+        found["effective_rank"].append(curve([log_rank(*pair) for pair in pairs], n))
+        found["cka"].append(curve([cka(*pair, halves) for pair in pairs], n))
     return found
 
 
@@ -164,13 +189,14 @@ def tested(curves: dict[str, list[Curve]]) -> dict[str, float]:
 
 
 # ---------------------------------------------------------------- one run each, seeded by its number
-def null_pair(run: int) -> dict[str, float]:
+def null_pair(run: int, shape: Shape) -> dict[str, float]:
     generator = np.random.default_rng([11, run])
-    network = base(generator)
+    network = base(generator, shape)
     delta = update(generator, network.weights)
     deltas = delta, reflected(generator, delta)
-    scores = [cosines(network, delta, prompts(np.random.default_rng([12, run]), network)) for delta in deltas]
-    return tested(compare(generator, network, deltas)) | {"sign_flip": sign_flip(*scores, draws=999, seed=run)}
+    x = prompts(np.random.default_rng([12, run]), network, shape.prompts)
+    scores = [cosines(network, delta, x) for delta in deltas]
+    return tested(compare(generator, network, deltas, shape)) | {"sign_flip": sign_flip(*scores, draws=999, seed=run)}
 
 
 def cosines(network: Network, delta: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -179,32 +205,33 @@ def cosines(network: Network, delta: np.ndarray, x: np.ndarray) -> np.ndarray:
     return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
-def unequal_pair(run: int) -> dict[str, float]:
+def unequal_pair(run: int, shape: Shape) -> dict[str, float]:
     generator = np.random.default_rng([13, run])
-    network = base(generator)
-    return tested(compare(generator, network, [update(generator, network.weights) for _ in range(2)]))
+    network = base(generator, shape)
+    return tested(compare(generator, network, [update(generator, network.weights) for _ in range(2)], shape))
 
 
-def planted_pair(run: int, more: float, stream: int = 14) -> float:
+def planted_pair(run: int, shape: Shape, more: float, stream: int = 14) -> float:
     """z of the index where the second update is larger by the factor 1 + ``more``: positive where it is found."""
     generator = np.random.default_rng([stream, run])
-    network = base(generator)
+    network = base(generator, shape)
     delta = update(generator, network.weights)
-    pair = compare(generator, network, [delta, (1 + more) * reflected(generator, delta)])["preservation_index"]
+    deltas = [delta, (1 + more) * reflected(generator, delta)]
+    pair = compare(generator, network, deltas, shape)["preservation_index"]
     found = contrast([tuple(pair)], CONFIDENCE, FAMILIES)
     return found.estimate / found.standard_error
 
 
-def families(run: int) -> float:
+def families(run: int, shape: Shape) -> float:
     """p over families of two independent updates each, whose difference is nil on average over families."""
     generator = np.random.default_rng([15, run])
     differences = []
     for _ in range(FAMILIES):
-        network = base(generator)
-        x = prompts(generator, network)
-        halves = quarters(PROMPTS, partitions_for(PLAIN), int(generator.integers(2**31)))
+        network = base(generator, shape)
+        x = prompts(generator, network, shape.prompts)
+        halves = quarters(shape.prompts, partitions_for(PLAIN), int(generator.integers(2**31)))
         reference, *models = (
-            [cloud(layer, halves) for layer in states(weights, x)]
+            [cloud(layer, halves, shape) for layer in states(weights, x)]
             for weights in (network.weights, *(network.weights + update(generator, network.weights) for _ in range(2)))
         )
         more, less = (
@@ -223,41 +250,41 @@ def correlated_layers(run: int, layers: int = 32, rho: float = 0.95) -> float:
     return 2 * min(p, 1 - p)
 
 
-def covering(run: int) -> dict[str, tuple[float, float, float]]:
+def covering(run: int, shape: Shape) -> dict[str, tuple[float, float, float]]:
     """Estimate and interval of each quantity of one model's last layer, on one data set of a fixed population."""
-    network, delta = fixed()
+    network, delta = fixed(shape)
     generator = np.random.default_rng([17, run])
-    x = prompts(generator, network)
-    halves = quarters(PROMPTS, partitions_for(HALF_SAMPLES), int(generator.integers(2**31)))
-    reference, model = (cloud(states(w, x)[-1], halves) for w in (network.weights, network.weights + delta))
+    x = prompts(generator, network, shape.prompts)
+    halves = quarters(shape.prompts, partitions_for(HALF_SAMPLES), int(generator.integers(2**31)))
+    reference, model = (cloud(states(w, x)[-1], halves, shape) for w in (network.weights, network.weights + delta))
     found = {
         "preservation_index": preservation_index(reference, model),
         "effective_rank": log_rank(reference, model),
         "cka": cka(reference, model, halves),
     }
-    return {name: _interval(measured) for name, measured in found.items()}
+    return {name: _interval(measured, shape.prompts) for name, measured in found.items()}
 
 
-def _interval(measured: Measured) -> tuple[float, float, float]:
-    low, high = interval(measured.value, standard_error(measured.replicates, PROMPTS), CONFIDENCE)
+def _interval(measured: Measured, n: int) -> tuple[float, float, float]:
+    low, high = interval(measured.value, standard_error(measured.replicates, n), CONFIDENCE)
     return measured.value, float(low), float(high)
 
 
-def fixed() -> tuple[Network, np.ndarray]:
+def fixed(shape: Shape) -> tuple[Network, np.ndarray]:
     generator = np.random.default_rng(8)
-    network = base(generator)
+    network = base(generator, shape)
     return network, update(generator, network.weights)
 
 
-def limits(n: int) -> dict[str, float]:
+def limits(n: int, shape: Shape) -> dict[str, float]:
     """The quantities of `covering` with ``n`` prompts: nothing left of sampling, so no ceiling below 1."""
-    network, delta = fixed()
+    network, delta = fixed(shape)
     x = prompts(np.random.default_rng(9), network, n)
     a, b = (states(weights, x)[-1] for weights in (network.weights, network.weights + delta))
-    reference, model = (factorise(z, True, K) for z in (a, b))
+    reference, model = (factorise(z, True, shape.k) for z in (a, b))
     same = preservation(reference.basis, model.basis)
     return {
-        "preservation_index": float(adjusted_index(same, np.array(1.0), LEVEL)),
+        "preservation_index": float(adjusted_index(same, np.array(1.0), shape.level)),
         "effective_rank": float(np.log(effective_rank(model))),
         "cka": float(debiased_cka(a, b)),
     }
@@ -281,7 +308,7 @@ def rejected(found: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
     return {name: rate([p[name] <= ALPHA for p in found]) for name in found[0]}
 
 
-def power(runs: int, calibration: int, guess: float = 0.9, wanted: float = 0.9) -> dict[str, float]:
+def power(shape: Shape, runs: int, calibration: int, guess: float = 0.9, wanted: float = 0.9) -> dict[str, float]:
     """Plant the effect that is found in ``wanted`` of all cases, by seeds of its own, and count how often it is found.
 
     Twice, the effect at which a share ``wanted`` of all z lies above the critical one, as if z were proportional to it:
@@ -290,18 +317,18 @@ def power(runs: int, calibration: int, guess: float = 0.9, wanted: float = 0.9) 
     critical = NormalDist().inv_cdf(1 - ALPHA / 2)
     size = guess
     for stream in (20, 21):
-        size *= critical / float(np.quantile(many(planted_pair, calibration, size, stream), 1 - wanted))
-    return {"effect": size} | rate(np.array(many(planted_pair, runs, size)) > critical)
+        size *= critical / float(np.quantile(many(planted_pair, calibration, shape, size, stream), 1 - wanted))
+    return {"effect": size} | rate(np.array(many(planted_pair, runs, shape, size)) > critical)
 
 
-def coverage(runs: int, prompts_of_limit: int) -> dict[str, dict[str, float]]:
+def coverage(shape: Shape, runs: int, prompts_of_limit: int) -> dict[str, dict[str, float]]:
     """Share of nominal 95 % intervals that hold the expected value at n prompts (from all other runs), and the limit.
 
     The measures are compared at equal n because some depend on it: a record's value speaks of n prompts. `bias` is how
     far that lies from the limit of endless prompts, in standard deviations of the estimate; `error_ratio` the root mean
     squared standard error over that standard deviation.
     """
-    found, limit = many(covering, runs), limits(prompts_of_limit)
+    found, limit = many(covering, runs, shape), limits(prompts_of_limit, shape)
     result = {}
     for name, end in limit.items():
         value, low, high = np.array([run[name] for run in found]).T
@@ -319,12 +346,13 @@ def coverage(runs: int, prompts_of_limit: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parts = {
-        "coverage": lambda: coverage(500, 200_000),
-        "power": lambda: power(400, 250),
+        "coverage": lambda: coverage(LIKE_STUDY, 500, 200_000),
+        "coverage_hard": lambda: coverage(HARD, 500, 50_000),
         "legacy_welch": lambda: rate(np.array(many(correlated_layers, 2000)) <= ALPHA),
-        "unequal_updates": lambda: {name: of["rate"] for name, of in rejected(many(unequal_pair, 200)).items()},
-        "families": lambda: rate(np.array(many(families, 1000)) <= ALPHA),
-        "null": lambda: rejected(many(null_pair, 2000)),
+        "unequal_updates": lambda: {n: r["rate"] for n, r in rejected(many(unequal_pair, 200, HARD)).items()},
+        "families": lambda: rate(np.array(many(families, 1000, LIKE_STUDY)) <= ALPHA),
+        "power": lambda: power(HARD, 400, 250),
+        "null": lambda: rejected(many(null_pair, 2000, HARD)),
     }
     content = {}
     for name, part in parts.items():

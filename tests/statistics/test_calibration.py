@@ -12,11 +12,12 @@ from stages.statistics.half_sampling import partitions_for, quarters, standard_e
 from tests.benchmarks import calibration as benchmark
 
 PAIRS = 60
+SHAPE = benchmark.LIKE_STUDY
 
 
 @pytest.fixture(scope="module")
 def null():
-    return benchmark.rejected(benchmark.many(benchmark.null_pair, PAIRS))
+    return benchmark.rejected(benchmark.many(benchmark.null_pair, PAIRS, SHAPE))
 
 
 @pytest.mark.parametrize(
@@ -33,12 +34,12 @@ def test_nothing_is_found_where_nothing_is(null, test):
 
 def test_two_updates_of_the_same_size_in_a_mirror_have_equal_population_values():
     generator = np.random.default_rng(0)
-    network = benchmark.base(generator)
+    network = benchmark.base(generator, SHAPE)
     delta = benchmark.update(generator, network.weights)
     mirrored = benchmark.reflected(generator, delta)
     assert np.abs(mirrored - delta).max() > 0.1 * np.abs(delta).max()
     assert np.linalg.norm(mirrored) == pytest.approx(np.linalg.norm(delta))
-    x = benchmark.prompts(generator, network)
+    x = benchmark.prompts(generator, network, SHAPE.prompts)
     signs = np.sign((mirrored[0] / delta[0])[0])
     for one, other in zip(
         benchmark.states(network.weights + delta, x * signs),
@@ -49,11 +50,11 @@ def test_two_updates_of_the_same_size_in_a_mirror_have_equal_population_values()
 
 
 def test_a_planted_effect_is_found():
-    assert np.mean(np.array(benchmark.many(benchmark.planted_pair, 20, 1.0)) > 1.96) > 0.8
+    assert np.mean(np.array(benchmark.many(benchmark.planted_pair, 20, SHAPE, 1.0)) > 1.96) > 0.8
 
 
 def test_intervals_cover():
-    found = benchmark.coverage(40, 50_000)
+    found = benchmark.coverage(SHAPE, 40, 50_000)
     for quantity, leaves in found.items():
         assert leaves["high"] >= 0.92, quantity
         assert 0.7 < leaves["error_ratio"] < 1.5, quantity
@@ -70,6 +71,8 @@ def test_the_committed_result_passes():
         assert test["low"] <= 0.05 and test["high"] <= 0.075, name
     for name, quantity in found["coverage"].items():
         assert 0.92 <= quantity["rate"] <= 0.98, name
+    for name, quantity in found["coverage_hard"].items():
+        assert quantity["high"] >= 0.92, name  # with so few prompts intervals may be too wide, not too narrow
     assert found["power"]["high"] >= 0.85
     assert found["legacy_welch"]["low"] > 0.7
     assert min(found["unequal_updates"].values()) > 0.1  # "no difference" is then false, and is found to be
@@ -78,17 +81,17 @@ def test_the_committed_result_passes():
 def test_the_statistics_are_those_of_the_stage():
     """Values and half-samples of one site, from here and from `measure_site`."""
     params = SimpleNamespace(
-        ks=[benchmark.K], decay_ranks=[SimpleNamespace(first=0.08, last=0.8)], bands=[0, 0.3, 1], components_share=0.9,
-        legacy_k=100, nulls=SimpleNamespace(subspaces=1000, spectra=2), confidence=0.95, seed=0,
+        ks=[SHAPE.k], decay_ranks=[SimpleNamespace(first=0.08, last=0.8)], bands=[0, 0.3, 1], components_share=0.9,
+        legacy_k=100, nulls=SimpleNamespace(subspaces=1000, spectra=2), topology=None, confidence=0.95, seed=0,
     )  # fmt: skip
-    network, delta = benchmark.fixed()
-    x = benchmark.prompts(np.random.default_rng(0), network)
-    halves = quarters(benchmark.PROMPTS, partitions_for(60), 0)
+    network, delta = benchmark.fixed(SHAPE)
+    x = benchmark.prompts(np.random.default_rng(0), network, SHAPE.prompts)
+    halves = quarters(SHAPE.prompts, partitions_for(60), 0)
     clouds = [benchmark.states(weights, x)[-1] for weights in (network.weights, network.weights + delta)]
     site = measure_site(*clouds, plan(*x.shape, params, halves, 2), "last_token", True)
     rows = {(row["measure"], row["variant"]): row for row in site.records}
-    reference, model = (benchmark.cloud(z, halves) for z in clouds)
-    names = ("preservation", f"centred_k{benchmark.K}"), ("effective_rank", "centred_singular"), ("cka", "debiased")
+    reference, model = (benchmark.cloud(z, halves, SHAPE) for z in clouds)
+    names = ("preservation", f"centred_k{SHAPE.k}"), ("effective_rank", "centred_singular"), ("cka", "debiased")
     index, rank, cka = (
         benchmark.preservation_index(reference, model),
         benchmark.log_rank(reference, model),
@@ -99,4 +102,4 @@ def test_the_statistics_are_those_of_the_stage():
         assert float(found.value) == pytest.approx(rows[name][quantity])
         np.testing.assert_allclose(found.replicates, site.replicates[*name, quantity])
         error = rows[name]["index_standard_error" if quantity == "index" else "standard_error"]
-        assert standard_error(found.replicates, benchmark.PROMPTS) == pytest.approx(error)
+        assert standard_error(found.replicates, SHAPE.prompts) == pytest.approx(error)
