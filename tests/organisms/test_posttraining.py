@@ -14,7 +14,9 @@ from stages.organisms.reinforcement import exact_match_reward, prompts, reinforc
 from stages.organisms.trainer import SaveCheckpoints, halving_steps
 from stages.params.organisms import Finetuning, Reinforcement, Target
 
-FINETUNING = Finetuning(style="long", steps=12, batch=8, learning_rate=3e-3, schedule="constant", checkpoints=2)
+FINETUNING = Finetuning(
+    parent="base", style="long", steps=12, batch=8, learning_rate=3e-3, schedule="constant", checkpoints=2
+)
 REINFORCEMENT = Reinforcement(
     parent="base", steps=2, prompts=4, rollouts=4, learning_rate=1e-2, new_tokens=8, checkpoints=1
 )
