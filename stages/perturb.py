@@ -36,7 +36,7 @@ from stages.records.update_size import headline, rows_of, write
 from stages.statistics.half_sampling import partitions_for, quarters
 from stages.tasks.rows import read_tasks
 
-PERTURBED, METRICS = Path("data/perturbed"), Path("metrics/perturb")
+PERTURBED, METRICS = Path("data/probes/perturbed"), Path("metrics/perturb")
 
 
 def main(name: str, reference_name: str, like_name: str) -> None:

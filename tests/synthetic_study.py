@@ -316,7 +316,7 @@ def write_study(root: Path, recipes=RECIPES, seeds=(0,), models=()) -> None:
         probe_tables.write(root / "data/probes" / model, probes_of(model, reference, recipe))
     for model, _, recipe, seed in names:
         if recipe in PERTURBED:
-            update_size.write(root / "data/perturbed" / model, points_of(recipe, seed))
+            update_size.write(root / "data/probes/perturbed" / model, points_of(recipe, seed))
     for folder in ("metrics/train", "plots/train"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for model, _, recipe, seed in names:

@@ -91,7 +91,7 @@ def test_several_families(folder):
         ("data/records/sft-s0/spectra.parquet", "measure@sft-0", RecordError),
         ("data/probes/sft-s0/sensitivity.parquet", "probe@sft-0", RecordError),
         ("data/probes/sft-s0/weights.parquet", "probe@sft-0", RecordError),
-        ("data/perturbed/sft-s0/points.parquet", "dvc repro perturb@sft-0", PerturbedError),
+        ("data/probes/perturbed/sft-s0/points.parquet", "dvc repro perturb@sft-0", PerturbedError),
         ("metrics/train/sft-s0.json", "dvc repro sft", PlotError),
         ("plots/train/rl_zero-s0.csv", "dvc repro rl_zero", PlotError),
         ("plots/hypotheses.csv", "dvc repro test", PlotError),

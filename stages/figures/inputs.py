@@ -14,7 +14,7 @@ from stages.params.perturb import Perturb, perturbed_models
 from stages.params.study import Study, all_models, organism_models
 from stages.records import probe_tables, table, update_size
 
-RECORDS, PROBES, PERTURBED = Path("data/records"), Path("data/probes"), Path("data/perturbed")
+RECORDS, PROBES, PERTURBED = Path("data/records"), Path("data/probes"), Path("data/probes/perturbed")
 METRICS, CURVES, TESTS = Path("metrics/train"), Path("plots/train"), Path("plots/hypotheses.csv")
 
 

@@ -1,4 +1,4 @@
-"""The table of models moved as far as a sibling, `data/perturbed/{model}/points.parquet`, and its few headline numbers.
+"""The table of models moved as far as a sibling, `data/probes/perturbed/{model}/points.parquet`, and its few headline numbers.
 
 Whether a model keeps the reference's geometry because of where its training led, or only because it moved little, is
 told by models that moved as far in random directions (`stages/models/perturbation.py`).
