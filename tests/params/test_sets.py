@@ -9,10 +9,12 @@ from dvc.utils.hydra import apply_overrides
 from stages.params.hypotheses import Hypotheses
 from stages.params.loading import load
 from stages.params.models import load_entry
+from stages.params.perturb import Perturb
 from stages.params.study import Study, all_models
 from tests.closure import ROOT
 
-SETS = list(yaml.safe_load((ROOT / "params.yaml").read_text())["sets"])
+RAW = yaml.safe_load((ROOT / "params.yaml").read_text())["sets"]
+SETS = list(RAW)
 
 
 @pytest.fixture(params=SETS)
@@ -41,3 +43,13 @@ def test_nothing_else_changes(overridden):
     changed = {group for group in committed if committed[group] != found[group]}
     assert changed <= {"study", "hypotheses", "collect"}
     assert set(committed) == set(found)
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if "perturbed" in RAW[name]])
+def test_random_updates_are_of_models_of_the_set_and_their_reference(name, tmp_path):
+    path = shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    apply_overrides(path, [f"study=${{sets.{name}.study}}", f"perturb.models=${{sets.{name}.perturbed}}"])
+    models, perturbed = all_models(load("study", Study, path)), load("perturb", Perturb, path).models
+    assert perturbed
+    for slug, model in perturbed.items():
+        assert models[slug] == model.reference == models[model.like] and slug != model.reference

@@ -222,3 +222,91 @@ def test_a_wide_model_has_the_values_and_chance_levels_of_its_whole_width():
     expected = 3 / d * (centred**2).sum() / ((centred @ own) ** 2).sum()
     assert rows["captured_variance", "centred_of_reference_k3"]["null"] == pytest.approx(expected)
     assert rows["projection_overlap", "centred_k3"]["null"] == pytest.approx(3 / d)
+
+
+SMOOTH = ("effective_rank", "participation_ratio", "cka", "rbf_cka", "rsa", "mutual_neighbours", "procrustes_distance")
+"""Without bends or whole numbers: their errors are right, not only wide enough."""
+SCORES = ("bases", "captured", "rows", "distances")
+N = 200
+
+
+def scores(n=N):
+    """Centred variants of every score between two models, of k = 3 where they have a k."""
+    found = [
+        (measure, variant)
+        for measure in plan(n, D, PARAMS, quarters(n, 2, 0), 2).measures
+        for variant in measure.variants
+        if measure.kind in SCORES and variant.centred and not variant.name.endswith("k5")
+    ]
+    return [pytest.param(measure, variant, id=f"{measure.name}-{variant.name}") for measure, variant in found]
+
+
+@pytest.fixture(scope="module")
+def against_itself():
+    return measured(cloud(N, 0), cloud(N, 0).copy(), 24)
+
+
+@pytest.fixture(scope="module")
+def against_strangers():
+    """Models that share neither directions nor prompts with the reference, but its spectrum."""
+    rotations = [np.linalg.qr(np.random.default_rng(seed).standard_normal((D, D)))[0] for seed in range(8)]
+    return [measured(cloud(N, seed), cloud(N, 50 + seed) @ turn, 24) for seed, turn in enumerate(rotations)]
+
+
+@pytest.mark.parametrize(("measure", "variant"), scores())
+def test_every_score_is_one_against_itself_and_zero_against_strangers(
+    against_itself, against_strangers, measure, variant
+):
+    same = record(against_itself, measure.name, variant.name)
+    assert same["index"] == pytest.approx(1, abs=0.02)
+    others = [record(site, measure.name, variant.name)["index"] for site in against_strangers]
+    assert abs(np.mean(others)) < 0.2
+
+
+def test_the_index_of_captured_variance_by_hand():
+    """Half A of one side in the directions of half B of the other, against those of half B of the same side."""
+    x, y = cloud(N, 0), cloud(N, 0) + 0.8 * np.random.default_rng(4).standard_normal((N, D))
+    parts = quarters(N, 1, 0, "task")
+    halves = parts[0].reshape(2, -1)
+
+    def leading(z, half):
+        rows = z[half] - z[half].mean(axis=0)
+        return rows, np.linalg.svd(rows, full_matrices=False)[2][:3].T
+
+    def captured(own, other):
+        total = 0.0
+        for a, b in (halves, halves[::-1]):
+            rows, mine = leading(own, a)
+            total += ((rows @ leading(other, b)[1]) ** 2).sum() / ((rows @ mine) ** 2).sum() / 2
+        return total
+
+    chance = np.mean([((r := leading(x, half))[0] ** 2).sum() / ((r[0] @ r[1]) ** 2).sum() for half in halves]) * 3 / D
+    ceiling = np.sqrt(captured(x, x) * captured(y, y))
+    found = record(
+        measure_site(x, y, plan(N, D, PARAMS, parts, 1), "last_token", False),
+        "captured_variance",
+        "centred_of_reference_k3",
+    )
+    assert found["ceiling"] == pytest.approx(ceiling)
+    assert found["index"] == pytest.approx((captured(x, y) - chance) / (ceiling - chance))
+
+
+def test_errors_are_about_the_scatter_over_fresh_prompts():
+    """Of every measure with an interval, value and index. Those that split their halves (index, predictivity) err wide."""
+    turn = np.eye(D) + 0.05 * np.random.default_rng(9).standard_normal((D, D))
+    sites = [measured(cloud(N, seed), cloud(N, seed) @ turn + 0.2 * cloud(N, 500 + seed), 60) for seed in range(40)]
+    rows = {}
+    for site in sites:
+        for row in site.records:
+            rows.setdefault((row["measure"], row["variant"]), []).append(row)
+    compared = 0
+    for name, found in rows.items():
+        for value, error in (("value", "standard_error"), ("index", "index_standard_error")):
+            errors, values = (np.array([row[key] for row in found]) for key in (error, value))
+            if not np.isfinite(errors).all() or values.std() < 1e-9:
+                continue
+            ratio = np.sqrt(np.mean(errors**2)) / values.std(ddof=1)
+            low, high = (0.7, 1.4) if name[0] in SMOOTH else (0.5, 2.6)
+            assert low < ratio < high, (name, value, ratio)
+            compared += 1
+    assert compared > 40
