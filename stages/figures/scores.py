@@ -26,6 +26,8 @@ LABELS = {
     "procrustes_distance": "Procrustes distance",
     "angular_shape_distance": "angular shape distance",
 }
+OF_SUBSPACES = ("preservation", "projection_overlap", "grassmann_distance", "captured_variance")
+SIDES = ("of reference", "of model", "from reference", "from model")
 LEVELS = 15
 """Steps of the colour scale; few, so that they survive the palette of the file."""
 
@@ -38,37 +40,25 @@ def table(records: pd.DataFrame, k: int, site: str, prompt_end: str) -> pd.DataF
     """
     rows = records[(records["site"] == site) & records["measure"].isin(LABELS) & records["index"].notna()]
     rows = rows[(rows["model"] != rows["reference"]) & ~rows["variant"].str.startswith("raw")]
-    of_k = rows["variant"].str.extract(r"_k(\d+)$")[0].fillna(str(k))
-    counted = rows["measure"].isin(["preservation", "projection_overlap", "grassmann_distance", "captured_variance"])
-    rows = rows[
-        (~counted | (of_k == str(k))) & ((rows["aggregation"] == prompt_end) | (rows["measure"] == "preservation"))
+    elsewhere = rows["aggregation"] != prompt_end
+    other_k = rows["measure"].isin(OF_SUBSPACES) & ~rows["variant"].str.endswith(f"_k{k}")
+    rows = rows[~other_k & (~elsewhere | (rows["measure"] == "preservation"))]
+    scores = [
+        _label(*key, prompt_end) for key in zip(rows["measure"], rows["variant"], rows["aggregation"], strict=True)
     ]
-    names = [_label(*key) for key in zip(rows["measure"], rows["variant"], rows["aggregation"], strict=True)]
-    rows = rows.assign(score=names, other=rows["aggregation"] != prompt_end)
-    rows = rows.assign(
-        score=np.where(rows["other"], rows["score"] + ", " + rows["aggregation"].str.replace("_", " "), rows["score"])
+    order = rows["measure"].map({measure: i for i, measure in enumerate(LABELS)}) + 0.5 * (
+        rows["aggregation"] != prompt_end
     )
-    order = {measure: i for i, measure in enumerate(LABELS)}
-    means = (
-        rows.groupby(["score", "recipe", "model", "measure", "aggregation"], sort=False)["index"]
-        .agg(["mean", "size"])
-        .reset_index()
-    )
-    means["order"] = means["measure"].map(order) + 0.5 * (means["aggregation"] != prompt_end)
-    means = means.rename(columns={"mean": "index", "size": "cells"}).sort_values(["order", "score", "recipe", "model"])
-    return means[["score", "recipe", "model", "index", "cells"]].reset_index(drop=True)
+    keys = ["order", "score", "recipe", "model"]
+    means = rows.assign(score=scores, order=order).groupby(keys)["index"].agg(index="mean", cells="size")
+    return means.reset_index().drop(columns="order")
 
 
-def _label(measure: str, variant: str, _: str) -> str:
-    side = next(
-        (
-            f" {word.replace('_', ' ')}"
-            for word in ("of_reference", "of_model", "from_reference", "from_model")
-            if word in variant
-        ),
-        "",
-    )
-    return LABELS[measure] + side
+def _label(measure: str, variant: str, aggregation: str, prompt_end: str) -> str:
+    """In words, with whose variance or prediction it is, and where in the text if not at the prompt's end."""
+    side = next((f" {words}" for words in SIDES if words.replace(" ", "_") in variant), "")
+    where = "" if aggregation == prompt_end else f", {aggregation.replace('_', ' ')}"
+    return LABELS[measure] + side + where
 
 
 @styled
