@@ -62,6 +62,29 @@ def test_families_give_intervals_over_families(tmp_path, monkeypatch):
     np.testing.assert_allclose(error, values.std(0, ddof=1) / np.sqrt(3), rtol=1e-9, atol=1e-15)
 
 
+def test_relations_of_a_family_are_those_of_its_own_steps(tmp_path, monkeypatch):
+    """Last steps differ between families: read at the steps of their mean, a checkpoint would have no likelihood."""
+    project(tmp_path, monkeypatch, seeds=(0, 1))
+    folder = tmp_path / "data/trace/runs/base-s1"
+    last = int(trace_tables.read(folder, "checkpoints")["step"].max())
+    for name in trace_tables.COLUMNS:
+        table = pd.read_parquet(folder / f"{name}.parquet")
+        table["step"] = table["step"].replace(last, last + 2)
+        table.to_parquet(folder / f"{name}.parquet", index=False)
+    phases.main()
+    relations = pd.read_csv("plots/trace/relations.csv")
+    assert set(relations["run"]) >= {"base-s0", "base-s1"} and relations["rho"].notna().all()
+
+
+def test_a_root_of_one_checkpoint_has_no_phases_and_stops_nothing(tmp_path, monkeypatch, caplog):
+    project(tmp_path, monkeypatch)
+    folder = tmp_path / "data/trace/runs/base-s0"
+    pd.read_parquet(folder / "checkpoints.parquet").tail(1).to_parquet(folder / "checkpoints.parquet", index=False)
+    phases.main()
+    assert "base is one checkpoint" in caplog.text and metrics()["phases"] == {}
+    assert set(metrics()["directions"]) == {"sft", "rl_zero", "think"}
+
+
 def test_families_with_other_checkpoints_are_not_averaged(tmp_path, monkeypatch):
     project(tmp_path, monkeypatch, seeds=(0, 1))
     folder = tmp_path / "data/trace/runs/base-s1"

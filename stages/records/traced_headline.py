@@ -60,7 +60,9 @@ def summarise(
     for line in all_lines:
         own = series[line.name]
         metrics["final"][line.name] = final_values(line, own, traces)
-        if line.parent is None:
+        if line.parent is None and len(own.steps) == 1:
+            log.warning("%s is one checkpoint, a point without a course: no phases", line.name)
+        elif line.parent is None:
             metrics["phases"][line.name], table = phases_at_sites(line, traces, params, confidence)
             tables["phases"].append(table)
         elif line.parent in series:
@@ -111,7 +113,8 @@ def memorised(
         )
         tables["support"].append(strata.assign(run=run))
         if len(series.steps) >= LEAST_CHECKPOINTS:
-            tables["relations"].append(relations(strata, series).assign(run=run))
+            own = read_series([run], traces, params.headline)  # a family's steps may differ from the mean's
+            tables["relations"].append(relations(strata, own).assign(run=run))
     found = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items() if parts}
     return _final_correlations(found["correlations"]), found
 
