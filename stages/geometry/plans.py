@@ -14,6 +14,8 @@ import numpy as np
 
 MARGINAL_TOLERANCE = 1e-3
 """Most mass that rows, or columns, may hold beyond or below 1/n, in all."""
+EQUAL = 1e-10
+"""Squared distance, as a share of the squared length, below which two rows are one: float32 rounds to 1e-14."""
 EMPTY = 1e-9
 """An entry below this share of a row's mass is rounding."""
 
@@ -54,6 +56,20 @@ def diagnose(plan: np.ndarray) -> Plan:
 def identity_chance(n: int) -> float:
     """Expected identity share of a plan between ``n`` tokens that knows nothing of the pairing: 1 / n."""
     return 1 / n
+
+
+def equal_tokens(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(n, n) true where rows i and j of ``x`` (n, d), or of ``y``, are one up to rounding: the diagonal, and its ties.
+
+    Tokens with the same past have the same activations, and an optimal plan may trade them at no cost: its mass on
+    these pairs is its share on the identity coupling whatever it does among equals. Its chance is their mean.
+    """
+    found = np.eye(len(x), dtype=bool)
+    for cloud in (np.asarray(x, np.float64), np.asarray(y, np.float64)):
+        squares = np.einsum("nd,nd->n", cloud, cloud)
+        apart = squares[:, None] + squares - 2 * cloud @ cloud.T  # (n, n) squared distances
+        found |= apart <= EQUAL * np.maximum(squares[:, None], squares)
+    return found
 
 
 def _one_to_one(present: np.ndarray) -> float:

@@ -1,0 +1,49 @@
+"""Measure how clouds of tokens move between layers, from reference to model, and along training: python -m stages.drift.
+
+The environment variable JOBS says how many tasks of models are worked on at a time; it changes no result.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from joblib import Parallel, delayed
+
+from stages.activations.samples import require_comparable
+from stages.figures.style import save_table
+from stages.params.drift import Drift
+from stages.params.loading import load
+from stages.params.study import Study, all_tasks
+from stages.records.drift_headline import summarise
+from stages.records.drift_subjects import subjects_of
+from stages.records.drift_tables import COLUMNS, write
+from stages.records.drifting import measure_task
+from stages.records.files import write_json
+
+# Without it POT loads torch, seconds for each worker.
+os.environ.setdefault("POT_BACKEND_DISABLE_PYTORCH", "1")
+SAMPLES, RECORDS = Path("data/drift/samples"), Path("data/drift/records")
+METRICS, TABLES = Path("metrics/drift.json"), Path("plots/drift")
+
+
+def main() -> None:
+    params, study = load("drift", Drift), load("study", Study)
+    subjects, tasks = subjects_of(params, study), all_tasks(study)
+    for subject in subjects:
+        require_comparable([SAMPLES / f"{name}.h5" for name in (subject.reference, subject.model)], tasks)
+    jobs = [(subject, task) for subject in subjects for task in tasks]
+    workers = int(os.environ.get("JOBS", os.cpu_count() or 1))
+    found = Parallel(n_jobs=workers)(delayed(measure_task)(*job, SAMPLES, params) for job in jobs)
+    tables = write(RECORDS, {name: [row for one in found for row in one[name]] for name in COLUMNS})
+    metrics, of_lines = summarise(tables, subjects, params)
+    for name, table in of_lines.items():
+        save_table(table, TABLES / f"{name}.csv")
+    write_json(METRICS, metrics)
+    logging.info("%d models on %d tasks: %d distances", len(subjects), len(tasks), len(tables["records"]))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    main()

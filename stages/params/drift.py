@@ -1,0 +1,62 @@
+"""Parameters of the group `drift`: which clouds of tokens are sampled, and how the distances between them are taken."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from stages.params.loading import Group
+from stages.params.study import RECIPES
+
+BASES = ("raw", "unit", "shared_pca", "shared_pca_unit")
+"""Residual space as it is; its directions (rows of unit norm); one PCA of all layers; its directions."""
+
+
+class Drift(Group):
+    organisms: list[str]
+    """Of every family, each against its base; the models of the study come in addition."""
+    runs: list[str]
+    """Of data/registry/runs.yaml, with their checkpoints."""
+    prompts: int = Field(ge=16)
+    """Per task: the first so many of the held-out split."""
+    tokens_per_prompt: int = Field(ge=1)
+    """Content tokens drawn of each prompt."""
+    checkpoints: int = Field(ge=2)
+    """Of a run at most, spaced evenly in the logarithm of the step."""
+    blocks: int
+    """Of prompts; half-samples are sums of blocks."""
+    basis: Literal["raw", "unit", "shared_pca", "shared_pca_unit"]
+    """The headline's; curves are given in the others too."""
+    components: int = Field(ge=2)
+    """Of the shared PCA, and of the prior study's PCA of each layer."""
+    regularisation: float = Field(gt=0)
+    """Of entropic transport, as a share of the median cost."""
+    projections: int = Field(ge=10)
+    """Directions of the sliced distance."""
+    gromov_rows: int | None = Field(ge=10)
+    """Tokens of the Gromov-Wasserstein distance; null leaves it out."""
+    noise: float = Field(gt=0, lt=1)
+    """Of the floor, as a share of the rows' root mean square norm."""
+    draws: int = Field(ge=20)
+    """Of noise, behind the statistic that a transition must have."""
+    confidence: float = Field(gt=0.5, lt=1)
+    seed: int
+    """Of the sampled tokens, rotations, noise and directions."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Drift:
+        for organism in self.organisms:
+            if organism not in RECIPES:
+                raise ValueError(f"unknown organism {organism!r}: allowed: {', '.join(RECIPES)}")
+        if self.organisms and RECIPES[0] not in self.organisms:
+            raise ValueError(f"organisms {self.organisms} need {RECIPES[0]!r}, with which the others are compared")
+        for name in ("organisms", "runs"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} {values}: every one may stand only once")
+        if self.blocks < 8 or self.blocks & (self.blocks - 1):
+            raise ValueError(f"blocks {self.blocks}: expected a power of two from 8 on (balanced half-samples)")
+        if self.prompts % self.blocks:
+            raise ValueError(f"prompts {self.prompts} must be a multiple of blocks {self.blocks}")
+        return self

@@ -1,0 +1,22 @@
+"""Which models the drift study compares, each with its reference and the line that it belongs to."""
+
+from __future__ import annotations
+
+from stages.models.names import ORGANISM
+from stages.params.drift import Drift
+from stages.params.study import Study
+from stages.records.drifting import Subject
+
+
+def subjects_of(params: Drift, study: Study) -> list[Subject]:
+    """Organisms of every family, models of the study, runs; references before those that are compared with them."""
+    organisms = [Subject(f"{name}-s{seed}", f"base-s{seed}") for seed in study.seeds for name in params.organisms]
+    models = [Subject(*pair) for pair in study.models.items()]
+    found = [*organisms, *models, *(Subject(run, run) for run in params.runs)]
+    return sorted(found, key=lambda subject: subject.model != subject.reference)
+
+
+def line_of(model: str) -> str:
+    """The recipe of an organism, whatever its family; any other model stands for itself."""
+    organism = ORGANISM.fullmatch(model)
+    return organism[1] if organism else model
