@@ -10,12 +10,12 @@ import os
 from pathlib import Path
 
 from joblib import Parallel, delayed
+from tqdm import tqdm
 
 from stages.activations.samples import require_comparable
 from stages.figures.style import save_table
-from stages.params.drift import Drift
+from stages.params.drift import Drift, load_scope
 from stages.params.loading import load
-from stages.params.study import Study, all_tasks
 from stages.records.drift_headline import summarise
 from stages.records.drift_subjects import subjects_of
 from stages.records.drift_tables import COLUMNS, write
@@ -29,19 +29,20 @@ METRICS, TABLES = Path("metrics/drift.json"), Path("plots/drift")
 
 
 def main() -> None:
-    params, study = load("drift", Drift), load("study", Study)
-    subjects, tasks = subjects_of(params, study), all_tasks(study)
+    params, scope = load("drift", Drift), load_scope()
+    subjects = subjects_of(params, scope)
     for subject in subjects:
-        require_comparable([SAMPLES / f"{name}.h5" for name in (subject.reference, subject.model)], tasks)
-    jobs = [(subject, task) for subject in subjects for task in tasks]
+        require_comparable([SAMPLES / f"{name}.h5" for name in (subject.reference, subject.model)], scope.tasks)
+    jobs = [(subject, task) for subject in subjects for task in scope.tasks]
     workers = int(os.environ.get("JOBS", os.cpu_count() or 1))
-    found = Parallel(n_jobs=workers)(delayed(measure_task)(*job, SAMPLES, params) for job in jobs)
+    measured = Parallel(workers, return_as="generator")(delayed(measure_task)(*job, SAMPLES, params) for job in jobs)
+    found = list(tqdm(measured, total=len(jobs), desc="drift", unit="task of a model", mininterval=5))
     tables = write(RECORDS, {name: [row for one in found for row in one[name]] for name in COLUMNS})
     metrics, of_lines = summarise(tables, subjects, params)
     for name, table in of_lines.items():
         save_table(table, TABLES / f"{name}.csv")
     write_json(METRICS, metrics)
-    logging.info("%d models on %d tasks: %d distances", len(subjects), len(tasks), len(tables["records"]))
+    logging.info("%d models on %d tasks: %d distances", len(subjects), len(scope.tasks), len(tables["records"]))
 
 
 if __name__ == "__main__":

@@ -23,9 +23,8 @@ from stages.models.checkpoint import find_checkpoint
 from stages.models.loading import load_tokenizer
 from stages.models.runs import run_tokenizer
 from stages.params.collect import Collect
-from stages.params.drift import Drift
+from stages.params.drift import Drift, load_scope
 from stages.params.loading import load
-from stages.params.study import Study, all_tasks
 from stages.records.sampling import Material, material, sample_model, sample_run
 from stages.tasks.rows import read_tasks
 
@@ -53,7 +52,7 @@ def main(name: str, reference: str | None) -> None:
 def show(tokenizer: PreTrainedTokenizerBase, prompt_format: str, params: Drift) -> dict[str, Material]:
     """The prompts of every task and the tokens of each that are kept."""
     found = {}
-    for task in all_tasks(load("study", Study)):
+    for task in load_scope().tasks:
         rows = read_tasks([task], "held_out", params.prompts)
         texts, ids = [row["prompt"] for row in rows], [row["id"] for row in rows]
         found[task] = material(tokenise(tokenizer, texts, ids, prompt_format), params)

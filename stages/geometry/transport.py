@@ -297,7 +297,9 @@ def legacy_per_layer_pca(x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarr
     return first, second
 
 
-def legacy_transport(x: np.ndarray, y: np.ndarray, k: int, regularisation: float = 0.1, iterations: int = 1000) -> float:
+def legacy_transport(
+    x: np.ndarray, y: np.ndarray, k: int, regularisation: float = 0.1, iterations: int = 1000
+) -> float:
     """<P, C> of the entropic plan of ``x`` and ``y`` (n, d) after `legacy_per_layer_pca`, squared costs: 0 to 4.
 
     The prior system's distance, for comparison with its numbers only: neither debiased nor tested for convergence,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, RootModel, model_validator
 
-from stages.params.loading import Group
+from stages.params.loading import Group, ParamsError, load
 from stages.params.study import RECIPES
 
 BASES = ("raw", "unit", "shared_pca", "shared_pca_unit")
@@ -60,3 +60,35 @@ class Drift(Group):
         if self.prompts % self.blocks:
             raise ValueError(f"prompts {self.prompts} must be a multiple of blocks {self.blocks}")
         return self
+
+
+class Scope(NamedTuple):
+    """Of the group `study`, what the drift study reads: with runs of its own it needs neither seeds nor models."""
+
+    seeds: list[int]
+    models: dict[str, str]
+    """Hub or local model: its reference."""
+    tasks: list[str]
+    """Generated ones, then benchmarks."""
+
+
+class _Seeds(RootModel[list[int]]):
+    """`study.seeds`."""
+
+
+class _Names(RootModel[list[str]]):
+    """`study.tasks` and `study.benchmarks`."""
+
+
+class _Models(RootModel[dict[str, str]]):
+    """`study.models`."""
+
+
+def load_scope() -> Scope:
+    """Raises ParamsError where there is no task."""
+    tasks = [task for key in ("tasks", "benchmarks") for task in load(f"study.{key}", _Names).root]
+    if not tasks:
+        raise ParamsError(
+            "params.yaml: study.tasks and study.benchmarks are empty: name a task whose tokens are sampled"
+        )
+    return Scope(load("study.seeds", _Seeds).root, load("study.models", _Models).root, tasks)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from stages.geometry.plans import diagnose, equal_tokens
-from stages.geometry.similarity import debiased_cka, procrustes_distance
+from stages.geometry.similarity import debiased_cka, kernel_cka, procrustes_distance
 from stages.geometry.transport import (
     Entropic,
     Value,
@@ -40,11 +40,14 @@ class Terms(NamedTuple):
     within_y: Entropic
 
 
-def entropic_terms(pairs: Sequence[tuple[np.ndarray, np.ndarray]], epsilon: float) -> list[Terms]:
-    """Of all ``pairs`` of clouds (n, d); the term of a cloud with itself is computed once, however many pairs it is in."""
+def entropic_terms(pairs: Sequence[tuple[np.ndarray, np.ndarray]], epsilon: float) -> Iterator[Terms]:
+    """Of all ``pairs`` of clouds (n, d), one after the other: of their plans (n, n) only one is held.
+
+    The term of a cloud with itself is computed once, however many pairs it is in.
+    """
     clouds = {id(cloud): cloud for pair in pairs for cloud in pair}
-    own = {key: entropic_transport(cloud, cloud, epsilon) for key, cloud in clouds.items()}
-    return [Terms(entropic_transport(x, y, epsilon), own[id(x)], own[id(y)]) for x, y in pairs]
+    own = {key: entropic_transport(x, x, epsilon)._replace(plan=None) for key, x in clouds.items()}
+    return (Terms(entropic_transport(x, y, epsilon), own[id(x)], own[id(y)]) for x, y in pairs)
 
 
 def distances(x: np.ndarray, y: np.ndarray, terms: Terms, params: Drift) -> dict[str, Value]:
@@ -53,13 +56,14 @@ def distances(x: np.ndarray, y: np.ndarray, terms: Terms, params: Drift) -> dict
     exact = exact_w2(x, y)
     entropic = terms.between
     plan = diagnose(entropic.plan)._asdict() if entropic.plan is not None else dict.fromkeys(_PLAN, float("nan"))
-    equal = equal_tokens(x, y)
+    shape, equal = diagnose(exact.plan), equal_tokens(x, y)
     return (
         _transport(x, y, exact.value, params)
         | {
             "sinkhorn_divergence": debiased_entropic(*terms),
-            "cka_debiased": _number(debiased_cka(x, y), "no dispersion left after debiasing"),
-            "procrustes": _number(procrustes_distance(x, y)),
+            "cka_debiased": _number(_cka(x, y), "no dispersion left after debiasing"),
+            "procrustes": _procrustes(x, y),
+            **{f"exact_plan_{name}": _number(getattr(shape, name)) for name in _SHAPE},
             "exact_plan_identity_share": _number(exact.plan[equal].sum()),
             "exact_plan_identity_chance": _number(equal.mean()),
             **{f"entropic_plan_{name}": Value(plan[name], entropic.reason) for name in _PLAN},
@@ -106,6 +110,7 @@ def debiased(x: np.ndarray, y: np.ndarray, halves: Halves, within_x: np.ndarray,
     return float((across - (within_x + within_y) / 2).mean())
 
 
+_SHAPE = ("density", "concentration", "one_to_one")
 _PLAN = ("density", "concentration", "identity_share", "one_to_one", "entropy")
 
 
@@ -118,6 +123,28 @@ def _transport(x: np.ndarray, y: np.ndarray, w2: float, params: Drift) -> dict[s
         "bures_w2": _number(bures_w2(x, y)),
         "sliced_w2": _number(sliced_w2(x, y, params.projections, params.seed)),
     }
+
+
+def _cka(x: np.ndarray, y: np.ndarray) -> float | np.ndarray:
+    """Debiased linear CKA; of rows wider than they are many by their inner products, the same at a fraction of the time."""
+    if len(x) > x.shape[1]:
+        return debiased_cka(x, y)
+    return kernel_cka(*(_linear_kernel(z) for z in (x, y)))
+
+
+def _linear_kernel(x: np.ndarray) -> np.ndarray:
+    """(n, n) inner products of the centred rows of ``x`` (n, d), with a zero diagonal."""
+    centred = x - x.mean(axis=0)
+    kernel = centred @ centred.T
+    np.fill_diagonal(kernel, 0.0)
+    return kernel
+
+
+def _procrustes(x: np.ndarray, y: np.ndarray) -> Value:
+    try:
+        return _number(procrustes_distance(x, y))
+    except ValueError as error:  # a cloud without extent
+        return Value(float("nan"), str(error))
 
 
 def _disjoint(x: np.ndarray, y: np.ndarray, pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

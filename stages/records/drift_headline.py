@@ -20,15 +20,28 @@ from stages.statistics.transitions import FEWEST_STEPS, Transitions, detect
 log = logging.getLogger(__name__)
 Tables = Mapping[str, pd.DataFrame]
 KINDS = ("layers", "models")
-SIMPLE = ("identity_cost", "all_cosine", "all_euclidean")
+SIMPLE = ("identity_cost", "all_cosine")
 """Cheap distances that transport is set beside, over all pairs of layers."""
-TRANSITIONS = ["line", "kind", "step", "value", "standard_error", "z", "transition", "size", "p", "threshold", "segment", "level"]
+TRANSITIONS = [
+    "line",
+    "kind",
+    "step",
+    "value",
+    "standard_error",
+    "z",
+    "transition",
+    "size",
+    "p",
+    "threshold",
+    "segment",
+    "level",
+]
 COURSE = ["line", "kind", "quantity", "value", "standard_error", "low", "high", "label"]
 
 
 def summarise(tables: Tables, subjects: Sequence[Subject], params: Drift) -> tuple[dict, dict[str, pd.DataFrame]]:
     """The metrics, and the tables ``transitions`` (a row a step of a curve) and ``course`` (a row a number with interval)."""
-    metrics: dict = {kind: {} for kind in KINDS} | {"transport_and_simple_distances": {}}
+    metrics: dict = {kind: {} for kind in KINDS} | {"rank_correlation_with_w2": {}}
     transitions, course = [], []
     for line, members in families_of(subjects).items():
         models = [subject.model for subject in members]
@@ -41,12 +54,14 @@ def summarise(tables: Tables, subjects: Sequence[Subject], params: Drift) -> tup
             course += _trend_rows(line, kind, trend, late_share(found, params.confidence))
             metrics[kind][line] = _leaves(kind, trend, found, params.confidence)
             if kind == "layers":
-                metrics[kind][line] |= _sizes(tables, line, models, params, course)
+                course += _size_rows(tables, line, models, params)
             if len(found.y) >= FEWEST_STEPS:
                 steps = detect(found.y, found.deviations, params.draws, params.seed, params.confidence)
                 transitions.append(_transition_rows(line, kind, found, steps))
-                metrics[kind][line]["transitions"] = len(steps.steps)
-        metrics["transport_and_simple_distances"][line] = _against_simple(tables, models, params)
+                if kind == "layers":
+                    metrics[kind][line]["transitions"] = len(steps.steps)
+        if members[0].model == members[0].reference:
+            metrics["rank_correlation_with_w2"][line] = _against_simple(tables, models, params)
     whole = pd.concat(transitions, ignore_index=True) if transitions else pd.DataFrame(columns=TRANSITIONS)
     return metrics, {"transitions": whole, "course": pd.DataFrame(course, columns=COURSE)}
 
@@ -84,18 +99,13 @@ def _leaves(kind: str, trend: LayerTrend, found: Curve, confidence: float) -> di
     return {
         f"w2_{found.basis}_mean": {"value": mean.value, "low": mean.low, "high": mean.high},
         "late_share": {"value": share.value, "low": share.low, "high": share.high},
-        "course": trend.label,
     }
 
 
-def _sizes(tables: Tables, line: str, models: Sequence[str], params: Drift, course: list[dict]) -> dict[str, str]:
+def _size_rows(tables: Tables, line: str, models: Sequence[str], params: Drift) -> list[dict]:
     """Whether clouds spread or are compressed over depth, in extent and in directions."""
-    labels = {}
-    for name in SIZES:
-        found = spread(*size_curve(tables, models, name), params.confidence)
-        course.append(_row(line, "layers", f"{name}_change", found.change, found.label))
-        labels[name] = found.label
-    return labels
+    changes = {name: spread(*size_curve(tables, models, name), params.confidence) for name in SIZES}
+    return [_row(line, "layers", f"{name}_change", found.change, found.label) for name, found in changes.items()]
 
 
 def _trend_rows(line: str, kind: str, trend: LayerTrend, share: Estimate) -> list[dict]:
@@ -135,7 +145,9 @@ def _against_simple(tables: Tables, models: Sequence[str], params: Drift) -> dic
     ]  # fmt: skip
     wide = own.pivot(index=["model", "task", "point", "other_point"], columns="measure", values="value")
     found = {
-        name: [float(spearman(group["w2"].to_numpy(), group[name].to_numpy())) for _, group in wide.groupby(level=[0, 1])]
+        name: [
+            float(spearman(group["w2"].to_numpy(), group[name].to_numpy())) for _, group in wide.groupby(level=[0, 1])
+        ]
         for name in SIMPLE
     }
     return {name: float(np.mean(values)) for name, values in found.items()}

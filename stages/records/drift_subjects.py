@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from stages.models.names import ORGANISM
-from stages.params.drift import Drift
-from stages.params.study import Study
+from stages.params.drift import Drift, Scope
+from stages.params.loading import ParamsError
 from stages.records.drifting import Subject
 
 
-def subjects_of(params: Drift, study: Study) -> list[Subject]:
-    """Organisms of every family, models of the study, runs; references before those that are compared with them."""
-    organisms = [Subject(f"{name}-s{seed}", f"base-s{seed}") for seed in study.seeds for name in params.organisms]
-    models = [Subject(*pair) for pair in study.models.items()]
+def subjects_of(params: Drift, scope: Scope) -> list[Subject]:
+    """Organisms of every family, models of the study, runs; references before those that are compared with them.
+
+    Raises ParamsError where there is none.
+    """
+    organisms = [Subject(f"{name}-s{seed}", f"base-s{seed}") for seed in scope.seeds for name in params.organisms]
+    models = [Subject(*pair) for pair in scope.models.items()]
     found = [*organisms, *models, *(Subject(run, run) for run in params.runs)]
+    if not found:
+        raise ParamsError(
+            "params.yaml: nothing to compare: name drift.organisms and study.seeds, study.models or drift.runs"
+        )
     return sorted(found, key=lambda subject: subject.model != subject.reference)
 
 

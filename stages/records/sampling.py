@@ -85,4 +85,6 @@ def _sampled_untrained(
 
 
 def _values(model: PreTrainedModel, shown: Mapping[str, Material], budget: int) -> dict[str, np.ndarray]:
-    return {task: sample_layers(model, of_task.tokens, of_task.chosen, budget).values for task, of_task in shown.items()}
+    return {
+        task: sample_layers(model, of_task.tokens, of_task.chosen, budget).values for task, of_task in shown.items()
+    }

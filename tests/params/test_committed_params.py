@@ -13,6 +13,7 @@ from stages.params.ngrams import Ngrams
 from stages.params.organisms import Architecture, Budget, Evaluation, Finetuning, Pretraining, Reinforcement
 from stages.params.paths import Paths
 from stages.params.perturb import Perturb
+from stages.params.drift import Drift
 from stages.params.phases import Phases
 from stages.params.probe import Probe
 from stages.params.study import RECIPES, Study
@@ -36,6 +37,7 @@ GROUPS = {
     "ngrams": Ngrams,
     "hypotheses": Hypotheses,
     "trace": Trace,
+    "drift": Drift,
     "phases": Phases,
 }
 

@@ -99,6 +99,7 @@ PROBED = {f"probe@{organism}-0" for organism in RECIPES}
 MOVED = {"perturb@sft-0", "perturb@rl_zero-0"}
 COUNTED = {"ngrams@base-0"}
 TRACED = {f"trace@{organism}-0" for organism in ("base", "sft", "rl_zero", "think")}
+SAMPLED = {f"sample@{organism}-0" for organism in ("base", "sft", "rl_zero", "think", "sft_matched")}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,11 @@ TRACED = {f"trace@{organism}-0" for organism in ("base", "sft", "rl_zero", "thin
         ("organisms.rl_zero.learning_rate", 1e-4, {"rl_zero@0"}),
         ("organisms.sft_kl.stop.every", 5, {"sft_kl@0"}),
         ("organisms.evaluation.prompts", 100, {f"{recipe}@0" for recipe in RECIPES}),
-        ("collect.precision", "bfloat16", COLLECTED),
+        ("collect.precision", "bfloat16", COLLECTED | SAMPLED),
+        ("drift.prompts", 64, SAMPLED),
+        ("drift.seed", 1, {*SAMPLED, "drift"}),
+        ("drift.noise", 0.1, {"drift"}),
+        ("drift.basis", "raw", {"drift", "plot-drift"}),
         ("collect.prompts", 300, COLLECTED),
         ("measure.ks", [2, 4, 8], MEASURED),
         ("probe.draws", 4, PROBED),
@@ -147,12 +152,14 @@ def test_another_family_adds_its_own_stages(graph):
     }
     new |= {"perturb@sft-1", "perturb@rl_zero-1", "ngrams@base-1"}
     new |= {f"trace@{organism}-1" for organism in ("base", "sft", "rl_zero", "think")}
+    new |= {name.replace("-0", "-1") for name in SAMPLED}
     assert graph.stages() - before == new
 
 
-def test_a_hub_model_adds_fetch_collect_measure_and_probe(graph):
+def test_a_hub_model_adds_its_stages_in_every_study(graph):
     graph.set_param("study.models", {"gpt2": "gpt2"})
-    assert {"fetch@gpt2", "collect-model@gpt2", "measure-model@gpt2", "probe-model@gpt2"} <= set(graph.stages())
+    kinds = ("fetch", "collect-model", "measure-model", "probe-model", "sample-model")
+    assert {f"{kind}@gpt2" for kind in kinds} <= graph.stages()
 
 
 def test_trajectories_run_where_they_are_asked_for_and_nothing_else_does(graph):
@@ -168,6 +175,11 @@ def test_trajectories_run_where_they_are_asked_for_and_nothing_else_does(graph):
 def test_a_run_of_the_registry_is_traced_and_depends_on_its_own_entry(graph):
     graph.set_param("trace.runs", ["pythia-14m"])
     assert graph.stages() >= {"trace-run@pythia-14m"} and "trace-run@pythia-14m" in graph.would_run()
+
+
+def test_a_run_of_the_registry_is_sampled_at_its_checkpoints(graph):
+    graph.set_param("drift.runs", ["pythia-14m"])
+    assert graph.would_run() == {"sample-run@pythia-14m", "drift", "plot-drift"}
 
 
 def test_without_traced_runs_the_rest_still_stands(graph):
