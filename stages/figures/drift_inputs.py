@@ -1,0 +1,134 @@
+"""Everything that the figures of the drift study read, and how they name points and lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from stages.activations.samples import FINAL
+from stages.figures.style import Look, looks
+from stages.params.drift import Drift
+from stages.records.drift_clouds import CONTENT
+from stages.records.drift_curves import Curve, curve, families_of
+from stages.records.drift_subjects import line_of
+from stages.records.drift_tables import COLUMNS, read
+from stages.records.drifting import Subject
+
+OF_STAGE = ("course", "transitions")
+"""Tables that the stage drift writes beside the figures."""
+ALONE = "No model is compared with a reference: name siblings in drift.organisms, or models in study.models."
+
+
+class DriftFigureError(ValueError):
+    """A table is missing; the message names the file and the stage that writes it."""
+
+
+class Inputs(NamedTuple):
+    records: pd.DataFrame
+    """With the column `line`."""
+    profile: pd.DataFrame
+    """The same, of final states."""
+    deviations: pd.DataFrame
+    course: pd.DataFrame
+    transitions: pd.DataFrame
+    families: dict[str, list[Subject]]
+    """By line, those that are their own reference first."""
+    params: Drift
+
+    @property
+    def styles(self) -> dict[str, Look]:
+        return looks(self.families)
+
+    @property
+    def bases(self) -> list[str]:
+        """Lines that are their own reference."""
+        return [line for line, members in self.families.items() if members[0].model == members[0].reference]
+
+    @property
+    def siblings(self) -> list[str]:
+        return [line for line in self.families if line not in self.bases]
+
+    @property
+    def band(self) -> str:
+        several = max(map(len, self.families.values())) > 1
+        return f"{self.params.confidence:.0%} over {'families' if several else 'prompts'}"
+
+
+def read_inputs(records: Path, tables: Path, subjects: Sequence[Subject], params: Drift) -> Inputs:
+    """Of exactly the ``subjects``. Raises DriftFigureError or RecordError, naming what is missing and its stage."""
+    found = {name: read(records, name) for name in COLUMNS if name != "profile_deviations"}
+    models = [subject.model for subject in subjects]
+    for name, table in found.items():
+        own = table[table["model"].isin(models)]
+        found[name] = own.assign(line=own["model"].map(line_of))
+    csv = []
+    for name in OF_STAGE:
+        path = tables / f"{name}.csv"
+        if not path.is_file():
+            raise DriftFigureError(f"{path} not found: run `dvc repro drift`")
+        csv.append(pd.read_csv(path, keep_default_na=False, na_values=[""]))
+    profile = found["profile"][found["profile"]["state"] == FINAL]
+    return Inputs(found["records"], profile, found["deviations"], *csv, families_of(subjects), params)
+
+
+def curve_of(read: Inputs, line: str, kind: str) -> Curve:
+    models = [subject.model for subject in read.families[line]]
+    return curve({"records": read.records, "deviations": read.deviations}, models, kind, "w2", read.params.basis)
+
+
+def curve_table(read: Inputs, lines: Sequence[str], kind: str) -> pd.DataFrame:
+    """The headline's curves of ``lines``: line, point, value, low, high; intervals at the confidence of the params."""
+    parts = [_curve_rows(curve_of(read, line, kind), read.params.confidence).assign(line=line) for line in lines]
+    columns = ["line", "point", "value", "low", "high"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def _curve_rows(found: Curve, confidence: float) -> pd.DataFrame:
+    from scipy.stats import t
+
+    reach = t.ppf(0.5 + confidence / 2, len(found.deviations)) * found.standard_errors
+    return pd.DataFrame(
+        {"point": np.arange(len(found.y)), "value": found.y, "low": found.y - reach, "high": found.y + reach}
+    )
+
+
+def mean_by_point(rows: pd.DataFrame, column: str = "value") -> pd.DataFrame:
+    """Means over tasks and families: line, point, value."""
+    return rows.groupby(["line", "point"], sort=False, as_index=False)[column].mean().rename(columns={column: "value"})
+
+
+def headline(read: Inputs, kind: str, measure: str = "w2", state: str = FINAL, tokens: str = CONTENT) -> pd.DataFrame:
+    """Records of one kind in the headline's basis."""
+    rows = read.records
+    return rows[
+        (rows["kind"] == kind) & (rows["measure"] == measure) & (rows["state"] == state)
+        & (rows["tokens"] == tokens) & (rows["basis"] == read.params.basis)
+    ]  # fmt: skip
+
+
+def point_names(points: int) -> list[str]:
+    """Of the embedding, every layer, and the final norm."""
+    return ["emb", *(str(layer) for layer in range(points - 2)), "norm"]
+
+
+def name_points(axis, points: int, steps: bool = False) -> None:
+    """Ticks on an axis of ``points`` points, at most a dozen; with ``steps`` a position lies between two points."""
+    names = point_names(points)
+    if steps:
+        names = [f"{one}→{other}" for one, other in zip(names, names[1:], strict=False)]
+    shown = range(0, len(names), -(-len(names) // 12))
+    axis.set_ticks(list(shown), [names[place] for place in shown])
+
+
+def draw_curves(axes, rows: pd.DataFrame, styles: dict[str, Look], widths: dict[str, float]) -> None:
+    """A line with its band for each `line` in ``rows``."""
+    for line, look in styles.items():
+        own = rows[rows["line"] == line]
+        if len(own):
+            axes.plot(own["point"], own["value"], color=look.colour, linestyle=look.dash, linewidth=widths[line],
+                      marker=look.marker, markersize=3.2)  # fmt: skip
+            axes.fill_between(own["point"], own["low"], own["high"], color=look.colour, alpha=0.18, linewidth=0)
