@@ -25,6 +25,7 @@ from stages.records.files import atomic
 
 FORMAT_VERSION = 1
 FINAL, UNTRAINED = "final", "untrained"
+FIX = "rebuild it with `dvc repro drift`, which samples what is missing, or fetch it with `dvc pull`"
 
 
 class SampleError(ValueError):
@@ -104,6 +105,8 @@ def read_rows(path: Path, task: str) -> Rows:
 def read_values(path: Path, state: str, task: str) -> np.ndarray:
     """(points, rows, d_model) float32."""
     with _opened(path) as file:
+        if f"{state}/{task}" not in file:
+            raise SampleError(f"{path} holds no {task} of {state}: it has {', '.join(sorted(file))}; {FIX}")
         return file[f"{state}/{task}"][()]
 
 
@@ -129,13 +132,12 @@ def require_comparable(paths: Sequence[Path], tasks: Sequence[str]) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    fix = "rebuild it with `dvc repro drift`, which samples what is missing, or fetch it with `dvc pull`"
     if not path.is_file():
-        raise SampleError(f"{path} not found; {fix}")
+        raise SampleError(f"{path} not found; {FIX}")
     try:
         with h5py.File(path) as file:
             if (found := file.attrs.get("format_version")) != FORMAT_VERSION:
-                raise SampleError(f"{path}: format_version {found}, expected {FORMAT_VERSION}; {fix}")
+                raise SampleError(f"{path}: format_version {found}, expected {FORMAT_VERSION}; {FIX}")
             yield file
     except (OSError, KeyError) as error:  # what h5py raises on damaged bytes and on what is not there
-        raise SampleError(f"{path} is no complete file of sampled tokens ({error}); {fix}") from error
+        raise SampleError(f"{path} is no complete file of sampled tokens ({error}); {FIX}") from error

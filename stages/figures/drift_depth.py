@@ -155,8 +155,10 @@ def _between(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _joined(curves: pd.DataFrame, levels: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """``curves`` and the ``levels``, which have no intervals; nothing where there is no curve."""
+    if curves.empty:
+        return curves[COLUMNS]
     parts = [curves, *(rows.assign(series=name, low=np.nan, high=np.nan) for name, rows in levels.items())]
-    return pd.concat([part[COLUMNS] for part in parts if len(part)] or [curves[COLUMNS]], ignore_index=True)
+    return pd.concat([part[COLUMNS] for part in parts if len(part)], ignore_index=True)
 
 
 def _handles(read: Inputs, lines: list[str], names: dict[str, str] | None = None) -> list[Line2D]:

@@ -32,7 +32,7 @@ class Plan(NamedTuple):
     concentration: float
     """mean over rows of the share of the row's mass on its largest entry: 1/n for the product to 1 for a permutation"""
     identity_share: float
-    """mass on the diagonal: 0 to 1; see `identity_chance`"""
+    """mass on the diagonal: 0 to 1, 1 / n by chance; see `equal_tokens`"""
     one_to_one: float
     """share of rows with a single partner whose single partner they are: 1 for a permutation"""
     entropy: float
@@ -51,11 +51,6 @@ def diagnose(plan: np.ndarray) -> Plan:
         _one_to_one(present),
         _relative_entropy(plan),
     )
-
-
-def identity_chance(n: int) -> float:
-    """Expected identity share of a plan between ``n`` tokens that knows nothing of the pairing: 1 / n."""
-    return 1 / n
 
 
 def equal_tokens(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.geometry.plans import PlanError, diagnose, identity_chance
+from stages.geometry.plans import PlanError, diagnose, equal_tokens
 from stages.geometry.transport import entropic_plan, exact_w2
 
 
@@ -48,8 +48,17 @@ def test_rounding_is_no_partner():
 def test_permutations_that_know_nothing_share_one_in_n():
     generator = np.random.default_rng(0)
     shares = [diagnose(np.eye(25)[generator.permutation(25)] / 25).identity_share for _ in range(1000)]
-    assert identity_chance(25) == 1 / 25
     assert np.mean(shares) == pytest.approx(1 / 25, abs=4 * np.std(shares) / np.sqrt(1000))
+
+
+def test_tokens_are_equal_where_they_coincide_on_either_side():
+    x, y = np.arange(12.0).reshape(6, 2), np.arange(12.0)[::-1].reshape(6, 2) + 1
+    x[1] = x[0] * (1 + 1e-7)  # float32 rounds as much
+    y[4] = y[3]
+    expected = np.eye(6, dtype=bool)
+    expected[[0, 1, 3, 4], [1, 0, 4, 3]] = True
+    np.testing.assert_array_equal(equal_tokens(x, y), expected)
+    np.testing.assert_array_equal(equal_tokens(100 * x, 100 * y), expected)
 
 
 def test_plans_of_clouds():

@@ -188,7 +188,7 @@ def test_the_slow_path_in_the_log_domain_agrees_and_bears_a_massive_row(monkeypa
     massive = [np.vstack([1000 * z[:1], z[1:]]) for z in (x, y)]
     assert ot.sinkhorn_divergence(*massive).value > fast
     monkeypatch.setattr(ot, "UNDERFLOW", 0)
-    assert ot.sinkhorn_divergence(x, y).value == pytest.approx(fast, rel=1e-9)
+    assert ot.sinkhorn_divergence(x, y).value == pytest.approx(fast, rel=1e-6)
 
 
 def test_only_distances_inside_clouds_ignore_a_rotation_of_one_side():
@@ -326,3 +326,35 @@ def test_bad_clouds_are_refused(function, bad, message):
 def test_unlike_shapes_are_refused(name):
     with pytest.raises(ot.TransportError, match=r"\(5, 2\) and \(5, 3\)"):
         DISTANCES[name](np.ones((5, 2)), np.ones((5, 3)))
+
+
+def test_one_epsilon_for_many_pairs_is_the_median_of_those_between_neighbours():
+    clouds = [gaussian(30, 4, seed, scale) for seed, scale in enumerate((1.0, 2.0, 5.0, 1.0))]
+    medians = [np.median(ot._costs(x, y)) for x, y in zip(clouds, clouds[1:], strict=False)]
+    assert ot.common_epsilon(clouds, 0.1) == pytest.approx(0.1 * np.median(medians))
+
+
+def test_terms_at_the_own_epsilon_of_a_pair_are_its_divergence():
+    x, y = moved()
+    epsilon = ot.common_epsilon([x, y], 0.1)
+    terms = [ot.entropic_transport(a, b, epsilon) for a, b in ((x, y), (x, x), (y, y))]
+    assert ot.debiased_entropic(*terms).value == pytest.approx(ot.sinkhorn_divergence(x, y, 0.1).value)
+    failed = terms[1]._replace(reason="did not converge")
+    assert ot.debiased_entropic(terms[0], failed, terms[2]).reason == "did not converge"
+
+
+def test_the_prior_formula_by_hand_and_what_it_says_of_clouds_that_did_not_move():
+    x = gaussian(200, 16, scale=np.arange(16, 0, -1.0))
+    first, second = ot.legacy_per_layer_pca(x, 2 * x + 1, 8)
+    costs = np.square(first[:, None] - second[None]).sum(axis=-1)
+    kernel, v = np.exp(-costs / 0.1), np.ones(200)
+    for _ in range(1000):
+        u = 1 / (200 * (kernel @ v))
+        v = 1 / (200 * (kernel.T @ u))
+    assert ot.legacy_transport(x, 2 * x + 1, 8) == pytest.approx((u[:, None] * kernel * v * costs).sum(), rel=1e-3)
+    assert ot.legacy_transport(x, x, 8) > 0.02
+    # nearly equal variances: the axes of a PCA come in no fixed order, so that 5% noise turns them
+    even = gaussian(200, 16)
+    noisy, unrelated = even + 0.05 * gaussian(200, 16, 1), gaussian(200, 16, 2)
+    assert ot.legacy_transport(even, noisy, 8) > 0.5 * ot.legacy_transport(even, unrelated, 8)
+    assert ot.exact_w2(even, noisy).value < 0.1 * ot.exact_w2(even, unrelated).value

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from stages.params.collect import Collect
+from stages.params.drift import Drift
 from stages.params.hypotheses import Hypotheses
 from stages.params.loading import load
 from stages.params.measure import Measure
@@ -13,7 +14,6 @@ from stages.params.ngrams import Ngrams
 from stages.params.organisms import Architecture, Budget, Evaluation, Finetuning, Pretraining, Reinforcement
 from stages.params.paths import Paths
 from stages.params.perturb import Perturb
-from stages.params.drift import Drift
 from stages.params.phases import Phases
 from stages.params.probe import Probe
 from stages.params.study import RECIPES, Study

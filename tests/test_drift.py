@@ -1,0 +1,74 @@
+"""The drift stage end to end on clouds with known steps."""
+
+import json
+
+import drift_study as study
+import pandas as pd
+import pytest
+import yaml
+
+from stages import drift
+from stages.activations.samples import SampleError
+from stages.params.loading import ParamsError
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JOBS", "1")
+    study.project(tmp_path)
+    return tmp_path
+
+
+def written(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for name in ("data/drift/records", "metrics", "plots")
+        for path in (folder / name).rglob("*.*")
+    }
+
+
+def test_the_steps_are_found_and_a_second_run_repeats_every_byte_whatever_the_workers(project, monkeypatch):
+    drift.main()
+    metrics = json.loads((project / "metrics/drift.json").read_text())
+    assert metrics["layers"]["base"]["w2_raw_mean"] == pytest.approx(study.STEPS.mean(), rel=1e-3)
+    assert metrics["models"]["sft"]["w2_raw_mean"]["value"] == pytest.approx(study.MOVED, rel=1e-3)
+    assert metrics["models"]["sft"]["late_share"]["value"] == pytest.approx(1 / 3, rel=1e-3)
+    assert set(metrics["rank_correlation_with_w2"]) == {"base"}
+    first = written(project)
+    assert set(first) == {
+        *(f"data/drift/records/{name}.parquet" for name in ("records", "deviations", "profile", "profile_deviations")),
+        "metrics/drift.json", "plots/drift/course.csv", "plots/drift/transitions.csv",
+    }  # fmt: skip
+    monkeypatch.setenv("JOBS", "2")
+    drift.main()
+    assert written(project) == first
+
+
+def test_models_of_another_study_leave_nothing_behind(project):
+    drift.main()
+    study.project(project, organisms=["base"])  # the samples of the sibling stay
+    drift.main()
+    assert set(pd.read_parquet("data/drift/records/records.parquet")["model"]) == {"base-s0"}
+    assert json.loads((project / "metrics/drift.json").read_text())["models"] == {}
+
+
+@pytest.mark.parametrize(("damage", "message"), [
+    (lambda path: path.write_bytes(path.read_bytes()[:5000]), "sft-s0.h5 is no complete file of sampled tokens"),
+    (lambda path: path.unlink(), "sft-s0.h5 not found; rebuild it with `dvc repro drift`"),
+])  # fmt: skip
+def test_a_damaged_or_missing_input_stops_and_keeps_what_was_there(project, damage, message):
+    drift.main()
+    first = written(project)
+    damage(project / "data/drift/samples/sft-s0.h5")
+    with pytest.raises(SampleError, match=message):
+        drift.main()
+    assert written(project) == first
+
+
+def test_a_study_of_nothing_says_what_to_name(project):
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["study"]["seeds"] = []
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(ParamsError, match="nothing to compare: name drift.organisms and study.seeds"):
+        drift.main()
