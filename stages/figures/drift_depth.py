@@ -71,8 +71,8 @@ def draw_layers(rows: pd.DataFrame, read: Inputs) -> Figure:
         4.3, "How far tokens move from layer to layer",
         f"W2 between neighbouring points, content tokens, basis {read.params.basis}, mean over tasks; emb: embedding, norm: after the "
         f"final norm. Bands: {read.band}.\nRight: {read.styles[base].label} beside what chance, noise and the architecture alone "
-        f"would make of it. The prior study's formula (a PCA of each layer, entropic, squared), for comparison only, gives for "
-        "every pair about what unrelated coordinates give.",
+        f"would make of it. The prior study's formula (a PCA of each layer, entropic, squared), for comparison only: to it a "
+        "mere rotation of a layer is about as far as the next layer.",
     )  # fmt: skip
     left, right = figure.subplots(1, 2)
     draw_curves(left, curves, read.styles, widths(read.styles))
