@@ -50,12 +50,15 @@ def in_basis(stacks: Sequence[np.ndarray], basis: str, components: int) -> list[
     return [np.stack([step(cloud) for cloud in stack]) for stack in stacks]
 
 
-def half_rows(prompt: np.ndarray, blocks: int, seed: int, task: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Row numbers of the balanced halves and of their complements, of rows that belong to ``prompt`` (n,).
+def half_rows(
+    prompt: np.ndarray, kept: np.ndarray, blocks: int, seed: int, task: str
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Balanced halves and their complements, as numbers among the ``kept`` of rows that belong to ``prompt`` (rows,).
 
-    Prompts fall into ``blocks`` at random; tokens of a prompt stay together, since they are dependent.
+    All prompts fall into ``blocks`` at random, whatever is kept: models and layers share their halves. Tokens of a prompt
+    stay together, since they are dependent.
     """
     count = int(prompt.max()) + 1
     block = np.random.default_rng([seed, crc32(task.encode())]).permutation(count) % blocks
-    signs = halves(blocks)[:, block[prompt]]  # (blocks - 1, n)
+    signs = halves(blocks)[:, block[prompt[kept]]]  # (blocks - 1, n)
     return [(np.flatnonzero(row > 0), np.flatnonzero(row < 0)) for row in signs]

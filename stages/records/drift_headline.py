@@ -23,19 +23,8 @@ KINDS = ("layers", "models")
 SIMPLE = ("identity_cost", "all_cosine")
 """Cheap distances that transport is set beside, over all pairs of layers."""
 TRANSITIONS = [
-    "line",
-    "kind",
-    "step",
-    "value",
-    "standard_error",
-    "z",
-    "transition",
-    "size",
-    "p",
-    "threshold",
-    "segment",
-    "level",
-]
+    "line", "kind", "step", "value", "standard_error", "z", "transition", "size", "p", "threshold", "segment", "level",
+]  # fmt: skip
 COURSE = ["line", "kind", "quantity", "value", "standard_error", "low", "high", "label"]
 
 

@@ -30,7 +30,6 @@ from stages.records.drift_tables import COLUMNS
 from stages.statistics.balanced import half_differences, standard_error
 from stages.statistics.half_sampling import interval
 
-RESIDUAL = "raw"
 SIZES = ("log_total_variance", "log_effective_rank")
 """Of a profile, what has intervals: how far a cloud extends, and in how many directions."""
 
@@ -49,7 +48,7 @@ def measure_task(subject: Subject, task: str, folder: Path, params: Drift) -> di
     found: dict[str, list[dict]] = {name: [] for name in COLUMNS}
     place = {"model": subject.model, "state": FINAL, "task": task}
     masks = {CONTENT: content(rows, values), WITH_SINKS: with_sinks(rows)}
-    halves = half_rows(rows.prompt[masks[CONTENT]], params.blocks, params.seed, task)
+    halves = half_rows(rows.prompt, masks[CONTENT], params.blocks, params.seed, task)
     for tokens, mask in masks.items():
         found["profile"] += profile_rows(values[:, mask], place | {"tokens": tokens})
     found["profile_deviations"] += size_deviations(values[:, masks[CONTENT]], halves, place)
@@ -64,7 +63,7 @@ def measure_task(subject: Subject, task: str, folder: Path, params: Drift) -> di
     if subject.reference != subject.model:
         reference = read_values(folder / f"{subject.reference}.h5", FINAL, task).astype(np.float64)
         kept = masks | {CONTENT: content(rows, reference, values)}
-        halves = half_rows(rows.prompt[kept[CONTENT]], params.blocks, params.seed, task)
+        halves = half_rows(rows.prompt, kept[CONTENT], params.blocks, params.seed, task)
         at = place | {"kind": "models", "other_model": subject.reference, "other_state": FINAL}
         _add(found, model_rows(reference, values, kept, halves, at, params))
     trained = [state for state in states if state != UNTRAINED]

@@ -46,7 +46,7 @@ def adjacent(values: np.ndarray, params: Drift) -> None:
     """The neighbouring layers, two points at a time; no pair of layers further apart."""
     everything = np.ones(values.shape[1], bool)
     masks = {CONTENT: everything, WITH_SINKS: everything}
-    halves = half_rows(np.arange(values.shape[1]), params.blocks, params.seed, "benchmark")
+    halves = half_rows(np.arange(values.shape[1]), everything, params.blocks, params.seed, "benchmark")
     for first in range(len(values) - 1):
         layer_rows(values[first : first + 2], masks, halves, {}, params)
 

@@ -52,7 +52,7 @@ def test_a_shared_basis_keeps_steps_that_lie_in_it_and_all_distances_at_full_wid
 @pytest.mark.parametrize("blocks", [8, 16])
 def test_prompts_are_halved_whole_and_every_block_as_often(blocks):
     prompt = np.repeat(np.arange(study.PROMPTS), 2)
-    found = half_rows(prompt, blocks, 0, "one")
+    found = half_rows(prompt, np.ones(len(prompt), bool), blocks, 0, "one")
     assert len(found) == blocks - 1
     times = np.zeros(len(prompt))
     for one, other in found:
@@ -64,6 +64,17 @@ def test_prompts_are_halved_whole_and_every_block_as_often(blocks):
 
 def test_tasks_and_seeds_have_halves_of_their_own():
     prompt = np.arange(32)
-    one, other, again = (half_rows(prompt, 8, seed, task) for seed, task in ((0, "one"), (0, "two"), (0, "one")))
+    one, other, again = (
+        half_rows(prompt, np.ones(32, bool), 8, seed, task) for seed, task in ((0, "one"), (0, "two"), (0, "one"))
+    )
     assert any(not np.array_equal(a[0], b[0]) for a, b in zip(one, other, strict=True))
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(one, again, strict=True))
+
+
+def test_a_token_that_is_left_out_moves_no_other_to_another_half():
+    prompt = np.repeat(np.arange(32), 2)
+    kept = np.arange(64) < 60  # the last two prompts are gone
+    for whole, part in zip(
+        half_rows(prompt, kept | True, 8, 0, "one"), half_rows(prompt, kept, 8, 0, "one"), strict=True
+    ):
+        np.testing.assert_array_equal(whole[0][whole[0] < 60], part[0])

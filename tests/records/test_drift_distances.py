@@ -87,7 +87,7 @@ def dependent(generator, prompts=64, d=3):
 def halves_of(prompts=64):
     from stages.records.drift_clouds import half_rows
 
-    return half_rows(np.repeat(np.arange(prompts), 2), 16, 0, "task")
+    return half_rows(np.repeat(np.arange(prompts), 2), np.ones(2 * prompts, bool), 16, 0, "task")
 
 
 def debiased_of(x, y):
