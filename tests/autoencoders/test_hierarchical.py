@@ -174,8 +174,9 @@ def test_a_planted_hierarchy_is_found_and_noise_has_none():
             children = purity(codes.parent[:, 0] * 2 + codes.child[:, 0], child)
     assert best > 0.95 and pure > 0.95 and children > 0.9
     noise = torch.randn(3000, 16, generator=torch.Generator().manual_seed(1))
+    of = trained(Hierarchical(Shape(16, 6, 2, 4, 1), 0), noise)
     with torch.no_grad():
-        codes = trained(Hierarchical(Shape(16, 6, 2, 4, 1), 0), noise)(noise).codes
+        codes = of(noise).codes
     assert purity(codes.parent[:, 0], parent) < 0.4
 
 
