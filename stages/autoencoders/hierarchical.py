@@ -88,9 +88,12 @@ class Hierarchical(nn.Module):
         order = parent.flatten().argsort(stable=True)  # (n k,)
         token = order // k
         counts = torch.bincount(parent.flatten(), minlength=self.shape.parents).tolist()
-        parts = [
-            self._child(i, rows) for i, rows in enumerate(centred[token].split(counts)) if len(rows)
-        ]  # of each parent in use
+        # Unbound once: a gradient through `self.down[i]` would fill all of `down` with zeros for every parent.
+        experts = zip(
+            *(w.unbind() for w in (self.down, self.child_encoder, self.child_bias, self.atoms, self.up)), strict=True
+        )
+        slices = zip(experts, centred[token].split(counts), strict=True)
+        parts = [_child(rows, *expert) for expert, rows in slices if len(rows)]
         child, child_strength, departure = (torch.cat(column) for column in zip(*parts, strict=True))
         active = (strength.flatten()[order] > 0).to(x.dtype)  # a parent with code 0 has no children
         whole = top.index_add(0, token, departure * active[:, None])
@@ -98,16 +101,18 @@ class Hierarchical(nn.Module):
         found = Codes(parent, strength, child[back].view(n, k), (child_strength * active)[back].view(n, k))
         return Reconstruction(whole, top, found)
 
-    def _child(self, parent: int, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Best child (r,), its code (r,) and the departure (r, d) of the tokens ``rows`` (r, d) of one parent."""
-        coordinates = rows @ self.down[parent].T  # (r, s)
-        codes = torch.relu(coordinates @ self.child_encoder[parent].T + self.child_bias[parent])  # (r, m)
-        strength, child = codes.max(dim=-1)
-        return child, strength, (strength[:, None] * self.atoms[parent][child]) @ self.up[parent]
-
     def departures(self) -> Tensor:
         """U_i' A_ij of every child (P, m, d)."""
         return self.atoms @ self.up
+
+
+def _child(
+    rows: Tensor, down: Tensor, encoder: Tensor, bias: Tensor, atoms: Tensor, up: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Best child (r,), its code (r,) and the departure (r, d) of the tokens ``rows`` (r, d) of one parent."""
+    coordinates = rows @ down.T  # (r, s)
+    strength, child = torch.relu(coordinates @ encoder.T + bias).max(dim=-1)  # of (r, m)
+    return child, strength, (strength[:, None] * atoms[child]) @ up
 
 
 @torch.no_grad()
