@@ -1,7 +1,7 @@
 """A file of sampled tokens that is cut anywhere, half written, or lacks a part is refused by name with the fix."""
 
-import h5py
 import drift_study as study
+import h5py
 import numpy as np
 import pytest
 
@@ -97,7 +97,9 @@ def test_a_file_of_something_else_is_refused(path):
 def test_a_part_that_is_not_there_is_refused_with_the_file(path, part):
     with h5py.File(path, "a") as file:
         del file[part]
-    read = (lambda: read_rows(path, "one")) if part.startswith("tokens") else (lambda: read_values(path, "final", "one"))
+    read = (
+        (lambda: read_rows(path, "one")) if part.startswith("tokens") else (lambda: read_values(path, "final", "one"))
+    )
     with pytest.raises(SampleError, match="gpt2.h5 .*dvc repro drift"):
         read()
 

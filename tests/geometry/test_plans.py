@@ -88,3 +88,30 @@ def test_plans_of_clouds():
 def test_other_matrices_are_refused(plan, message):
     with pytest.raises(PlanError, match=message):
         diagnose(plan)
+
+
+@given(n=st.integers(2, 30), seed=st.integers(0, 1000))
+def test_distinct_tokens_are_equal_to_themselves_alone(n, seed):
+    generator = np.random.default_rng(seed)
+    x, y = generator.standard_normal((n, 3)), generator.standard_normal((n, 3))
+    np.testing.assert_array_equal(equal_tokens(x, y), np.eye(n, dtype=bool))
+
+
+def test_equal_tokens_against_all_pairs_and_in_either_order():
+    generator = np.random.default_rng(0)
+    x, y = generator.integers(0, 2, (40, 3)).astype(float) + 1, generator.integers(0, 3, (40, 4)).astype(float) + 1
+    found = equal_tokens(x, y)
+    expected = [[(x[i] == x[j]).all() or (y[i] == y[j]).all() for j in range(40)] for i in range(40)]
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found, found.T)
+    np.testing.assert_array_equal(equal_tokens(y, x), found)
+
+
+def test_tokens_of_float32_that_differ_in_the_last_digits_are_one_and_those_of_one_per_cent_are_two():
+    x = np.random.default_rng(0).standard_normal((20, 256)).astype(np.float32)
+    rounded = np.concatenate([x, np.nextafter(x, np.float32(np.inf))])
+    twins = np.eye(40, dtype=bool) | np.eye(40, k=20, dtype=bool) | np.eye(40, k=-20, dtype=bool)
+    distinct = np.random.default_rng(1).standard_normal((40, 256))
+    np.testing.assert_array_equal(equal_tokens(rounded, distinct), twins)
+    near = np.concatenate([x, 1.01 * x])
+    np.testing.assert_array_equal(equal_tokens(near, distinct), np.eye(40, dtype=bool))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logsumexp
 
 from stages.geometry import transport as ot
 from stages.geometry.spectrum import SpectrumError
@@ -358,3 +359,65 @@ def test_the_prior_formula_by_hand_and_what_it_says_of_clouds_that_did_not_move(
     noisy, unrelated = even + 0.05 * gaussian(200, 16, 1), gaussian(200, 16, 2)
     assert ot.legacy_transport(even, noisy, 8) > 0.5 * ot.legacy_transport(even, unrelated, 8)
     assert ot.exact_w2(even, noisy).value < 0.1 * ot.exact_w2(even, unrelated).value
+
+
+@pytest.mark.parametrize("factor", [0.01, 100.0])
+def test_a_common_epsilon_has_squared_units_and_ignores_a_common_translation(factor):
+    clouds = [gaussian(30, 4, seed) + seed for seed in range(4)]
+    epsilon = ot.common_epsilon(clouds, 0.1)
+    assert ot.common_epsilon([factor * x + 3 for x in clouds], 0.1) == pytest.approx(factor**2 * epsilon)
+    assert ot.common_epsilon(clouds, 0.3) == pytest.approx(3 * epsilon)
+
+
+def test_one_layer_far_away_does_not_set_the_epsilon_of_all_pairs():
+    clouds = [gaussian(30, 4, seed) for seed in range(7)]
+    far = [*clouds[:6], 1000 * clouds[6]]
+    assert ot.common_epsilon(far, 0.1) == pytest.approx(ot.common_epsilon(clouds, 0.1), rel=0.2)
+
+
+def test_an_epsilon_that_cannot_be_is_refused():
+    x = gaussian(10, 3)
+    with pytest.raises(ot.TransportError, match="regularisation 0: expected above 0, as a share of the median cost"):
+        ot.common_epsilon([x, x], 0)
+    with pytest.raises(ot.TransportError, match=r"\(10, 3\) and \(9, 3\)"):
+        ot.common_epsilon([x, x[:9]], 0.1)
+
+
+def test_clouds_of_one_place_have_no_epsilon_and_say_why():
+    epsilon = ot.common_epsilon([np.ones((10, 3))] * 3, 0.1)
+    found = ot.entropic_transport(gaussian(10, 3), gaussian(10, 3, 1), epsilon)
+    assert np.isnan(found.value) and found.plan is None and "median cost is 0" in found.reason
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 5.0])
+def test_an_entropic_cost_at_a_given_epsilon_is_that_of_plain_iterations(epsilon):
+    """<P, C> + ε KL(P | 1/n²) of the scaling iterations in the log domain."""
+    x, y = moved(30, 3)
+    costs = np.square(x[:, None] - y[None]).sum(axis=-1)
+    f, g = np.zeros(30), np.zeros(30)
+    for _ in range(5000):
+        f = -epsilon * (logsumexp((g - costs) / epsilon, axis=1) - np.log(30))
+        g = -epsilon * (logsumexp((f[:, None] - costs) / epsilon, axis=0) - np.log(30))
+    plan = np.exp((f[:, None] + g - costs) / epsilon) / 30**2
+    expected = (plan * costs).sum() + epsilon * (plan * np.log(plan * 30**2)).sum()
+    found = ot.entropic_transport(x, y, epsilon)
+    assert found.value == pytest.approx(expected, rel=1e-3)
+    np.testing.assert_allclose(found.plan, plan, atol=1e-4)
+
+
+def test_the_prior_formula_is_as_large_for_a_rotation_as_for_an_unrelated_cloud():
+    """A rotated cloud has the same scores but for their signs; a translation or a factor changes nothing at all."""
+    scale = np.arange(16, 0, -1.0)
+    x = gaussian(200, 16, scale=scale)
+    rotated = [ot.legacy_transport(x, x @ rotation(16, seed), 8) for seed in range(5)]
+    unrelated = [ot.legacy_transport(x, gaussian(200, 16, 20 + seed, scale), 8) for seed in range(5)]
+    itself = ot.legacy_transport(x, x, 8)
+    assert np.mean(rotated) == pytest.approx(np.mean(unrelated), rel=0.15)
+    assert 0.02 < itself < 0.1 * min(rotated)
+    assert ot.legacy_transport(x, 3 * x + 100, 8) == pytest.approx(itself, rel=1e-6)
+
+
+def test_the_prior_formula_takes_no_more_components_than_there_are():
+    x = gaussian(12, 5)
+    with pytest.raises(ot.TransportError, match=r"k = 6 components of a cloud of shape \(12, 5\): expected at most 5"):
+        ot.legacy_transport(x, x, 6)

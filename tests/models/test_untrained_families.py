@@ -31,7 +31,8 @@ def test_the_same_modules_as_the_trained_model_and_none_of_its_matrices(tiny_fol
 def test_it_runs_and_another_seed_is_another_model(tiny_folders, family):
     with torch.inference_mode():
         one, again, other = (
-            untrained_model(checkpoint(tiny_folders[family]), "float32", seed)(input_ids=IDS).logits for seed in (0, 0, 1)
+            untrained_model(checkpoint(tiny_folders[family]), "float32", seed)(input_ids=IDS).logits
+            for seed in (0, 0, 1)
         )
     assert torch.isfinite(one).all() and torch.equal(one, again) and not torch.allclose(one, other)
 
@@ -42,7 +43,7 @@ def test_matrices_have_the_spread_that_the_configuration_states(tiny_folders, fa
     model = untrained_model(checkpoint(tiny_folders[family]), "float32", 0)
     embeddings = model.get_input_embeddings().weight
     assert embeddings.std().item() == pytest.approx(model.config.initializer_range, rel=0.1)
-    assert embeddings.mean().abs() < 0.1 * embeddings.std()
+    assert embeddings.mean().abs() < 0.2 * embeddings.std()  # five standard errors of 640 weights
 
 
 def test_what_was_drawn_before_decides_nothing_and_goes_on_as_before(tiny_folders):
@@ -56,7 +57,9 @@ def test_what_was_drawn_before_decides_nothing_and_goes_on_as_before(tiny_folder
     assert torch.equal(*found)
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("nf4", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("nf4", torch.bfloat16)]
+)
 def test_quantised_weights_are_drawn_in_their_arithmetics_type(tiny_folders, precision, dtype):
     model = untrained_model(checkpoint(tiny_folders["llama"]), precision, 0)
     assert {weight.dtype for weight in model.parameters()} == {dtype}

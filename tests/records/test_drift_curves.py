@@ -74,7 +74,9 @@ def test_errors_of_a_mean_over_independent_tasks_are_those_of_repeated_draws():
 
 def test_several_families_vary_among_each_other_whatever_their_prompts_do():
     values = {(f"base-s{seed}", "one"): np.arange(1.0, 8.0) + shift for seed, shift in enumerate((-1.0, 0.0, 1.0))}
-    found = curve(tables(values, dict.fromkeys(values, noise(0))), [model for model, _ in values], "layers", "w2", "raw")
+    found = curve(
+        tables(values, dict.fromkeys(values, noise(0))), [model for model, _ in values], "layers", "w2", "raw"
+    )
     np.testing.assert_allclose(found.y, np.arange(1.0, 8.0))
     np.testing.assert_allclose(found.standard_errors, 1 / np.sqrt(3))  # sd 1 of three, the same at all points
     np.testing.assert_allclose(np.diff(found.deviations, axis=1), 0, atol=1e-12)

@@ -97,7 +97,8 @@ def test_halves_of_unlike_size_are_cut_to_one():
     assert any(len(a) != len(b) for a, b in unlike)
     sizes = [min(len(a), len(b)) for a, b in unlike[: of.CROSSED]]
     expected = [
-        debiased_w2(x[a[:n]], x[b[:n]], y[a[:n]], y[b[:n]]) for n, (a, b) in zip(sizes, unlike[: of.CROSSED], strict=True)
+        debiased_w2(x[a[:n]], x[b[:n]], y[a[:n]], y[b[:n]])
+        for n, (a, b) in zip(sizes, unlike[: of.CROSSED], strict=True)
     ]
     found = of.debiased(x, y, unlike, *(of.within(z, unlike) for z in (x, y)))
     assert found == pytest.approx(np.mean(expected), rel=1e-12)
