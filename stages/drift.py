@@ -12,14 +12,14 @@ from pathlib import Path
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from stages.activations.samples import require_comparable
+from stages.activations.samples import paired
 from stages.figures.style import save_table
-from stages.params.drift import Drift, load_scope
+from stages.params.drift import Drift, load_scope, load_unlike
 from stages.params.loading import load
 from stages.records.drift_headline import summarise
 from stages.records.drift_subjects import subjects_of
-from stages.records.drift_tables import COLUMNS, write
-from stages.records.drifting import measure_task
+from stages.records.drift_tables import COLUMNS, typed, write
+from stages.records.drifting import Subject, measure_task
 from stages.records.files import write_json
 
 # Without it POT loads torch, seconds for each worker.
@@ -30,19 +30,27 @@ METRICS, TABLES = Path("metrics/drift.json"), Path("plots/drift")
 
 def main() -> None:
     params, scope = load("drift", Drift), load_scope()
-    subjects = subjects_of(params, scope)
-    for subject in subjects:
-        require_comparable([SAMPLES / f"{name}.h5" for name in (subject.reference, subject.model)], scope.tasks)
+    unlike = load_unlike()
+    subjects = [comparable(subject, scope.tasks, unlike) for subject in subjects_of(params, scope)]
     jobs = [(subject, task) for subject in subjects for task in scope.tasks]
     workers = int(os.environ.get("JOBS", os.cpu_count() or 1))
     measured = Parallel(workers, return_as="generator")(delayed(measure_task)(*job, SAMPLES, params) for job in jobs)
     found = list(tqdm(measured, total=len(jobs), desc="drift", unit="task of a model", mininterval=5))
-    tables = write(RECORDS, {name: [row for one in found for row in one[name]] for name in COLUMNS})
+    tables = {name: typed(name, [row for one in found for row in one[name]]) for name in COLUMNS}
     metrics, of_lines = summarise(tables, subjects, params)
+    write(RECORDS, tables)
     for name, table in of_lines.items():
         save_table(table, TABLES / f"{name}.csv")
     write_json(METRICS, metrics)
     logging.info("%d models on %d tasks: %d distances", len(subjects), len(scope.tasks), len(tables["records"]))
+
+
+def comparable(subject: Subject, tasks: list[str], unlike: list[str]) -> Subject:
+    """The subject; without a reference where `measure.unlike` allows both to read prompts of other formats."""
+    if paired(*(SAMPLES / f"{name}.h5" for name in (subject.reference, subject.model)), tasks, unlike):
+        return subject
+    logging.warning("%s reads other tokens than %s: not compared with it", subject.model, subject.reference)
+    return subject._replace(reference=subject.model)
 
 
 if __name__ == "__main__":

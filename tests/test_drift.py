@@ -72,3 +72,52 @@ def test_a_study_of_nothing_says_what_to_name(project):
     (project / "params.yaml").write_text(yaml.safe_dump(params))
     with pytest.raises(ParamsError, match="nothing to compare: name drift.organisms and study.seeds"):
         drift.main()
+
+
+def test_a_sibling_that_did_not_move_is_said_not_to_have(project):
+    study.write(project / "data/drift/samples", "sft-s0", moved=0.0)
+    drift.main()
+    found = json.loads((project / "metrics/drift.json").read_text())["models"]["sft"]
+    assert found["late_share"] == {"missing": "nothing moved"} and found["w2_raw_mean"]["value"] == 0
+
+
+def change(folder, group, **values):
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params[group] |= values
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def test_other_tokens_are_compared_with_no_reference_where_that_is_allowed(project, caplog):
+    study.write(project / "data/drift/samples", "sft-s0", token_hash="chat")
+    with pytest.raises(SampleError, match="other tokens of one: .*one prompt format"):
+        drift.main()
+    change(project, "measure", unlike=["prompt_format"])
+    drift.main()
+    assert "sft-s0 reads other tokens than base-s0: not compared with it" in caplog.text
+    metrics = json.loads((project / "metrics/drift.json").read_text())
+    assert set(metrics["layers"]) == {"base", "sft"} and metrics["models"] == {}
+
+
+@pytest.mark.parametrize(("group", "values", "message"), [
+    ("drift", {"runs": ["base-s0"]}, "'base-s0' stands for two of drift.organisms, study.models and drift.runs"),
+    ("study", {"models": {"mine": "yours"}}, "'yours', the reference of 'mine', is not sampled: name it in drift.organisms"),
+])  # fmt: skip
+def test_names_that_cannot_be_told_apart_or_found_are_refused_before_any_work(project, group, values, message):
+    change(project, group, **values)
+    with pytest.raises(ParamsError, match=message):
+        drift.main()
+    assert not (project / "data/drift/records").exists()
+
+
+def test_an_error_of_a_cloud_names_model_and_task(project):
+    from stages.activations import samples
+    from stages.geometry.transport import TransportError
+
+    values = study.values()
+    values[3, 4] = 0  # a token of length 0 has no direction
+    path = project / "data/drift/samples/base-s0.h5"
+    shown = dict.fromkeys(study.TASKS, study.rows())
+    states = iter([(study.state("final", 1), dict.fromkeys(study.TASKS, values))])
+    samples.write_samples(path, samples.Header("base-s0", "float32", {}), shown, states)
+    with pytest.raises(TransportError, match="base-s0, one: 1 of 64 rows are zero"):
+        drift.main()

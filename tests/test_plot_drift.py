@@ -4,6 +4,7 @@ import drift_study as study
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from stages import drift, plot_drift
 from stages.figures.drift_inputs import DriftFigureError
@@ -70,9 +71,16 @@ def test_one_model_without_sibling_checkpoints_or_untrained_state(folder):
     assert "untrained" not in set(table("curve")["series"])
 
 
-def test_several_families_are_averaged(folder):
-    import yaml
+def test_a_sibling_of_other_tokens_is_drawn_by_itself(folder):
+    content = yaml.safe_load((folder / "params.yaml").read_text())
+    content["measure"]["unlike"] = ["prompt_format"]
+    (folder / "params.yaml").write_text(yaml.safe_dump(content))
+    study.write(folder / "data/drift/samples", "sft-s0", moved=1.0, token_hash="chat")
+    run()
+    assert table("models").empty and set(table("curve").query("series == 'w2'")["line"]) == {"base", "sft"}
 
+
+def test_several_families_are_averaged(folder):
     content = yaml.safe_load((folder / "params.yaml").read_text())
     content["study"]["seeds"] = [0, 1]
     (folder / "params.yaml").write_text(yaml.safe_dump(content))

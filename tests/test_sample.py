@@ -57,7 +57,7 @@ def test_a_base_is_sampled_along_its_training_and_untrained_and_its_sibling_on_t
     assert states("base-s0") == ["untrained", "step-0", "step-4", "final"]  # the last step saved is the model itself
     assert states("sft-s0") == ["step-2", "final"]
     paths = [sample.SAMPLES / f"{model}.h5" for model in ("base-s0", "sft-s0")]
-    samples.require_comparable(paths, ["sums"])
+    assert samples.paired(*paths, ["sums"], [])
     base, sft = (samples.read_values(path, "final", "sums") for path in paths)
     assert base.shape == (5, PROMPTS * 3, 16) and not np.allclose(base, sft)
     rows = samples.read_rows(paths[0], "sums")

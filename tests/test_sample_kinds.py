@@ -95,7 +95,7 @@ def test_a_local_model_of_the_registry_has_no_checkpoints_and_its_own_reference_
     sample.main("mine", "mine")
     sample.main("theirs", "mine")
     assert states("mine") == {"untrained": -1, "final": -1} and states("theirs") == {"final": -1}
-    samples.require_comparable([path_of("mine"), path_of("theirs")], ["sums"])
+    assert samples.paired(path_of("mine"), path_of("theirs"), ["sums"], [])
 
 
 def test_precision_is_the_registrys_before_that_of_collect(project):
@@ -106,7 +106,7 @@ def test_precision_is_the_registrys_before_that_of_collect(project):
     found = [samples.read_header(path_of(name)).precision for name in ("mine", "theirs")]
     assert found == ["bfloat16", "float32"]
     with pytest.raises(samples.SampleError, match="computed in bfloat16, .*in float32"):
-        samples.require_comparable([path_of("mine"), path_of("theirs")], ["sums"])
+        samples.paired(path_of("mine"), path_of("theirs"), ["sums"], [])
 
 
 def test_a_sibling_reads_its_references_tokens_whatever_tokenizer_it_has(project):
@@ -115,10 +115,10 @@ def test_a_sibling_reads_its_references_tokens_whatever_tokenizer_it_has(project
     organism(project, "think-s0", (2,), tokenizer=turned_tokenizer())
     sample.main("base-s0", "base-s0")
     sample.main("sft-s0", "base-s0")
-    samples.require_comparable([path_of("base-s0"), path_of("sft-s0")], ["sums"])
+    assert samples.paired(path_of("base-s0"), path_of("sft-s0"), ["sums"], [])
     sample.main("think-s0", "think-s0")  # by its own, to show that it is another one
     with pytest.raises(samples.SampleError, match="hold other tokens of sums"):
-        samples.require_comparable([path_of("base-s0"), path_of("think-s0")], ["sums"])
+        samples.paired(path_of("base-s0"), path_of("think-s0"), ["sums"], [])
 
 
 def test_each_state_holds_the_values_of_its_own_weights(project):

@@ -98,6 +98,8 @@ def read_states(path: Path) -> list[State]:
 
 def read_rows(path: Path, task: str) -> Rows:
     with _opened(path) as file:
+        if f"tokens/{task}" not in file:
+            raise SampleError(f"{path} holds no tokens of {task}; {FIX}")
         group = file[f"tokens/{task}"]
         return Rows(group["prompt"][()], group["position"][()], group.attrs["token_hash"])
 
@@ -110,24 +112,33 @@ def read_values(path: Path, state: str, task: str) -> np.ndarray:
         return file[f"{state}/{task}"][()]
 
 
-def require_comparable(paths: Sequence[Path], tasks: Sequence[str]) -> None:
-    """Raise SampleError where two files are not of the same tokens, precision and shape."""
-    first, *others = paths
-    for other in others:
-        ours, theirs = (read_header(path).precision for path in (first, other))
-        if ours != theirs:
-            raise SampleError(f"{first} was computed in {ours}, {other} in {theirs}: expected one precision for both")
-        for task in tasks:
-            shapes = [read_values(path, FINAL, task).shape for path in (first, other)]
-            if shapes[0] != shapes[1]:
-                raise SampleError(
-                    f"{first} and {other} have the shapes {shapes[0]} and {shapes[1]} of {task}: expected one shape"
-                )
-            if read_rows(first, task).token_hash != read_rows(other, task).token_hash:
-                raise SampleError(
-                    f"{first} and {other} hold other tokens of {task}: expected the reference's tokenizer for both; "
-                    "rebuild them with `dvc repro drift`"
-                )
+def paired(reference: Path, model: Path, tasks: Sequence[str], unlike: Sequence[str]) -> bool:
+    """Whether the rows of two files are the same tokens, so that their clouds can be compared.
+
+    False where ``unlike`` (of `measure.unlike`) allows other prompt formats. Raises SampleError where tokens, precision
+    or shapes differ without being allowed to.
+    """
+    ours, theirs = (read_header(path).precision for path in (reference, model))
+    if ours != theirs and "precision" not in unlike:
+        raise SampleError(
+            f"{reference} was computed in {ours}, {model} in {theirs}: expected one precision for both; set it in "
+            "data/registry/models.yaml, or name precision in measure.unlike if the comparison is about it"
+        )
+    for task in tasks:
+        if read_rows(reference, task).token_hash != read_rows(model, task).token_hash:
+            if "prompt_format" in unlike:
+                return False
+            raise SampleError(
+                f"{reference} and {model} hold other tokens of {task}: expected the reference's tokenizer and one prompt "
+                "format for both; rebuild them with `dvc repro drift`, or correct prompt_format in data/registry/models.yaml"
+            )
+        shapes = [read_values(path, FINAL, task).shape for path in (reference, model)]
+        if shapes[0] != shapes[1]:
+            raise SampleError(
+                f"{reference} and {model} have the shapes {shapes[0]} and {shapes[1]} of {task}: expected one architecture "
+                "for both; correct the reference in study.models"
+            )
+    return True
 
 
 @contextmanager

@@ -45,12 +45,13 @@ class Inputs(NamedTuple):
 
     @property
     def bases(self) -> list[str]:
-        """Lines that are their own reference."""
-        return [line for line, members in self.families.items() if members[0].model == members[0].reference]
+        """Lines that are compared with no other model."""
+        return [line for line in self.families if line not in self.siblings]
 
     @property
     def siblings(self) -> list[str]:
-        return [line for line in self.families if line not in self.bases]
+        compared = set(self.records.loc[self.records["kind"] == "models", "line"])
+        return [line for line in self.families if line in compared]
 
     @property
     def band(self) -> str:

@@ -77,7 +77,7 @@ class _Seeds(RootModel[list[int]]):
 
 
 class _Names(RootModel[list[str]]):
-    """`study.tasks` and `study.benchmarks`."""
+    """`study.tasks`, `study.benchmarks` and `measure.unlike`."""
 
 
 class _Models(RootModel[dict[str, str]]):
@@ -92,3 +92,8 @@ def load_scope() -> Scope:
             "params.yaml: study.tasks and study.benchmarks are empty: name a task whose tokens are sampled"
         )
     return Scope(load("study.seeds", _Seeds).root, load("study.models", _Models).root, tasks)
+
+
+def load_unlike() -> list[str]:
+    """`measure.unlike`: conditions in which a model may differ from its reference."""
+    return load("measure.unlike", _Names).root

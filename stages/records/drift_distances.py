@@ -11,6 +11,7 @@ from stages.geometry.plans import diagnose, equal_tokens
 from stages.geometry.similarity import debiased_cka, kernel_cka, procrustes_distance
 from stages.geometry.transport import (
     Entropic,
+    TransportError,
     Value,
     bures_w2,
     debiased_entropic,
@@ -85,7 +86,10 @@ def gromov(x: np.ndarray, y: np.ndarray, rows: int, seed: int) -> Value:
 
 def legacy(x: np.ndarray, y: np.ndarray, components: int) -> Value:
     """The prior study's, of clouds in residual space; for comparison only."""
-    return _number(legacy_transport(x, y, min(components, *x.shape)))
+    try:
+        return _number(legacy_transport(x, y, min(components, *x.shape)))
+    except TransportError as error:  # tokens at the centre of all have no direction from there
+        return Value(float("nan"), str(error))
 
 
 def deviations(x: np.ndarray, y: np.ndarray, halves: Halves) -> dict[str, np.ndarray]:

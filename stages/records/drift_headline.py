@@ -58,11 +58,13 @@ def summarise(tables: Tables, subjects: Sequence[Subject], params: Drift) -> tup
 def late_share(found: Curve, confidence: float) -> Estimate:
     """late / (early + middle + late) of the means of the thirds; its error by the derivative of that ratio.
 
-    A third where all depths move alike; in it the size of the whole curve cancels.
+    A third where all depths move alike; in it the size of the whole curve cancels. NaN where nothing moves.
     """
     early, middle, late = (part.mean(axis=-1) for part in np.array_split(found.y, 3))
     total = early + middle + late
     own = [part.mean(axis=-1) for part in np.array_split(found.deviations, 3, axis=-1)]  # (K,) each
+    if total == 0:
+        return Estimate(*[float("nan")] * 4)
     share = late / total
     deviations = (own[2] - share * sum(own)) / total
     return _estimate(float(share), deviations, confidence)
@@ -82,12 +84,14 @@ def _estimate(value: float, deviations: np.ndarray, confidence: float) -> Estima
 
 def _leaves(kind: str, trend: LayerTrend, found: Curve, confidence: float) -> dict:
     mean = mean_over_depth(found, confidence)
-    share = late_share(found, confidence)
     if kind == "layers":
         return {f"w2_{found.basis}_mean": mean.value, "course": trend.label}
+    share = late_share(found, confidence)
     return {
         f"w2_{found.basis}_mean": {"value": mean.value, "low": mean.low, "high": mean.high},
-        "late_share": {"value": share.value, "low": share.low, "high": share.high},
+        "late_share": {"value": share.value, "low": share.low, "high": share.high}
+        if np.isfinite(share.value)
+        else {"missing": "nothing moved"},
     }
 
 

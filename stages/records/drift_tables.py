@@ -37,13 +37,13 @@ COLUMNS = {
 FIX = "rebuild it with `dvc repro drift`"
 
 
-def write(folder: Path, tables: dict[str, list[dict]]) -> dict[str, pd.DataFrame]:
-    """Write all tables, or none: the folder changes as a whole; the tables as written."""
-    found = {name: typed(name, tables[name]) for name in COLUMNS}
+def write(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
+    """Write all ``tables``, typed, or none: the folder changes as a whole."""
+    if set(tables) != set(COLUMNS):
+        raise RecordError(f"{folder}: expected the tables {sorted(COLUMNS)}, found {sorted(tables)}")
     with atomic_folder(folder) as temporary:
-        for name, table in found.items():
+        for name, table in tables.items():
             table.to_parquet(temporary / f"{name}.parquet", index=False)
-    return found
 
 
 def typed(name: str, rows: list[dict]) -> pd.DataFrame:

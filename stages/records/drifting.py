@@ -12,7 +12,7 @@ import numpy as np
 from stages.activations.samples import FINAL, UNTRAINED, read_rows, read_states, read_values
 from stages.geometry.profile import profile
 from stages.geometry.spectrum import condition_number, effective_rank, factorise, numerical_rank
-from stages.geometry.transport import Value, common_epsilon
+from stages.geometry.transport import TransportError, Value, common_epsilon
 from stages.params.drift import BASES, Drift
 from stages.records.drift_clouds import CONTENT, WITH_SINKS, content, half_rows, in_basis, with_sinks
 from stages.records.drift_distances import (
@@ -42,7 +42,14 @@ class Subject(NamedTuple):
 
 
 def measure_task(subject: Subject, task: str, folder: Path, params: Drift) -> dict[str, list[dict]]:
-    """Rows of every table of `drift_tables` for one model and one task."""
+    """Rows of every table of `drift_tables` for one model and one task; a TransportError names both."""
+    try:
+        return _measured(subject, task, folder, params)
+    except TransportError as error:
+        raise TransportError(f"{subject.model}, {task}: {error}") from error
+
+
+def _measured(subject: Subject, task: str, folder: Path, params: Drift) -> dict[str, list[dict]]:
     path = folder / f"{subject.model}.h5"
     rows, values = read_rows(path, task), read_values(path, FINAL, task).astype(np.float64)  # (points, rows, d)
     found: dict[str, list[dict]] = {name: [] for name in COLUMNS}

@@ -66,18 +66,18 @@ def test_another_format_is_refused(tmp_path, monkeypatch):
 
 def test_models_are_compared_on_the_same_tokens_precision_and_shape(tmp_path):
     base = study.write(tmp_path, "base-s0")
-    samples.require_comparable([base, study.write(tmp_path, "sft-s0", moved=1.0)], study.TASKS)
+    assert samples.paired(base, study.write(tmp_path, "sft-s0", moved=1.0), study.TASKS, [])
     with pytest.raises(SampleError, match="other tokens of one: expected the reference's tokenizer"):
-        samples.require_comparable([base, study.write(tmp_path, "rl-s0", token_hash="others")], study.TASKS)
+        samples.paired(base, study.write(tmp_path, "rl-s0", token_hash="others"), study.TASKS, [])
     path, shown = tmp_path / "think-s0.h5", {"one": study.rows()}
     narrow = {"one": study.values()[:, :, :4]}
     samples.write_samples(
         path, samples.Header("think-s0", "float32", {}), shown, iter([(study.state("final", 1), narrow)])
     )
     with pytest.raises(SampleError, match=r"shapes \(8, 96, 8\) and \(8, 96, 4\)"):
-        samples.require_comparable([base, path], ["one"])
+        samples.paired(base, path, ["one"], [])
     samples.write_samples(
         path, samples.Header("think-s0", "bfloat16", {}), shown, iter([(study.state("final", 1), narrow)])
     )
     with pytest.raises(SampleError, match="computed in float32, .*in bfloat16"):
-        samples.require_comparable([base, path], ["one"])
+        samples.paired(base, path, ["one"], [])

@@ -8,11 +8,11 @@ import pytest
 from stages.activations.samples import (
     Header,
     SampleError,
+    paired,
     read_header,
     read_rows,
     read_states,
     read_values,
-    require_comparable,
     write_samples,
 )
 
@@ -77,7 +77,7 @@ def test_a_file_cut_anywhere_is_refused_by_every_reader(path, share):
         lambda: read_states(path),
         lambda: read_rows(path, "one"),
         lambda: read_values(path, "final", "one"),
-        lambda: require_comparable([path, path], ["one"]),
+        lambda: paired(path, path, ["one"], []),
     ):
         with pytest.raises(SampleError, match="gpt2.h5 is no complete file of sampled tokens .*dvc repro drift"):
             read()
@@ -106,9 +106,9 @@ def test_a_part_that_is_not_there_is_refused_with_the_file(path, part):
 
 def test_a_task_that_one_of_two_lacks_is_named(path, tmp_path):
     write(tmp_path / "more.h5", [("final", 1)], ("one", "two"))
-    require_comparable([path, tmp_path / "more.h5"], ["one"])
-    with pytest.raises(SampleError, match="gpt2.h5 holds no two of final"):
-        require_comparable([tmp_path / "more.h5", path], ["one", "two"])
+    assert paired(path, tmp_path / "more.h5", ["one"], [])
+    with pytest.raises(SampleError, match="gpt2.h5 holds no tokens of two"):
+        paired(tmp_path / "more.h5", path, ["one", "two"], [])
 
 
 def test_the_second_task_is_compared_as_the_first(tmp_path):
@@ -117,4 +117,4 @@ def test_the_second_task_is_compared_as_the_first(tmp_path):
     write(tmp_path / "a.h5", [("final", 1)], ("one", "two"))
     write_samples(tmp_path / "b.h5", HEADER, rows, iter([(study.state("final", 1), values)]))
     with pytest.raises(SampleError, match="a.h5 and .*b.h5 hold other tokens of two"):
-        require_comparable([tmp_path / "a.h5", tmp_path / "b.h5"], ["one", "two"])
+        paired(tmp_path / "a.h5", tmp_path / "b.h5", ["one", "two"], [])

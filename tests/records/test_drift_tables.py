@@ -16,7 +16,7 @@ def row(name, **changes):
 
 
 def tables(**changes):
-    return {name: [row(name)] for name in COLUMNS} | changes
+    return {name: drift_tables.typed(name, [row(name)]) for name in COLUMNS} | changes
 
 
 @pytest.mark.parametrize("name", COLUMNS)
@@ -49,7 +49,8 @@ def test_a_missing_and_an_unexpected_column_are_named(name):
 
 def test_what_is_written_is_read_and_repeats_every_byte(tmp_path):
     folder = tmp_path / "records"
-    written = drift_tables.write(folder, tables())
+    written = tables()
+    drift_tables.write(folder, written)
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert set(first) == {f"{name}.parquet" for name in COLUMNS}
     for name in COLUMNS:
@@ -62,8 +63,11 @@ def test_a_table_that_cannot_be_written_leaves_all_of_the_old_ones(tmp_path):
     folder = tmp_path / "records"
     drift_tables.write(folder, tables())
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(RecordError):
-        drift_tables.write(folder, tables(records=[row("records", value=9.0)], profile=[{"model": "a"}]))
+    changed = tables(records=drift_tables.typed("records", [row("records", value=9.0)]))
+    with pytest.raises(AttributeError):
+        drift_tables.write(folder, changed | {"profile": None})
+    with pytest.raises(RecordError, match="expected the tables .*found"):
+        drift_tables.write(folder, {"records": changed["records"]})
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
     assert list(tmp_path.iterdir()) == [folder]
 
