@@ -80,25 +80,25 @@ class Hierarchical(nn.Module):
     def forward(self, x: Tensor) -> Reconstruction:
         """Of ``x`` (n, d)."""
         n, k = len(x), self.shape.k
-        centred = x - self.bias
-        strength, parent = torch.relu(centred @ self.router.T + self.router_bias).topk(k, dim=-1)  # (n, k)
-        weights = torch.zeros(n, self.shape.parents, dtype=x.dtype, device=x.device).scatter(-1, parent, strength)
-        top = weights @ self.parents + self.bias
+        # E (x - b) as E x - E b: no gradient through a centred copy of the batch, nor through its sorting.
+        offset = self.router_bias - self.router @ self.bias  # (P,)
+        strength, parent = torch.relu(x @ self.router.T + offset).topk(k, dim=-1)  # (n, k)
+        codes = torch.zeros(n, self.shape.parents, dtype=x.dtype, device=x.device).scatter(-1, parent, strength)
+        top = codes @ self.parents + self.bias
         # Tokens of one parent side by side: a slice of the batch for each expert.
         order = parent.flatten().argsort(stable=True)  # (n k,)
         token = order // k
+        active = (strength.flatten()[order] > 0).to(x.dtype)  # a parent with code 0 has no children
         counts = torch.bincount(parent.flatten(), minlength=self.shape.parents).tolist()
         # Unbound once: a gradient through `self.down[i]` would fill all of `down` with zeros for every parent.
-        experts = zip(
-            *(w.unbind() for w in (self.down, self.child_encoder, self.child_bias, self.atoms, self.up)), strict=True
-        )
-        slices = zip(experts, centred[token].split(counts), strict=True)
-        parts = [_child(rows, *expert) for expert, rows in slices if len(rows)]
+        weights = (self.down, self.child_encoder, self.child_bias, self.atoms, self.up)
+        experts = zip(*(weight.unbind() for weight in weights), strict=True)
+        slices = zip(experts, x[token].split(counts), active.split(counts), strict=True)
+        parts = [_child(rows, used, self.bias, *expert) for expert, rows, used in slices if len(rows)]
         child, child_strength, departure = (torch.cat(column) for column in zip(*parts, strict=True))
-        active = (strength.flatten()[order] > 0).to(x.dtype)  # a parent with code 0 has no children
-        whole = top.index_add(0, token, departure * active[:, None])
+        whole = top.index_add(0, token, departure)
         back = order.argsort()
-        found = Codes(parent, strength, child[back].view(n, k), (child_strength * active)[back].view(n, k))
+        found = Codes(parent, strength, child[back].view(n, k), child_strength[back].view(n, k))
         return Reconstruction(whole, top, found)
 
     def departures(self) -> Tensor:
@@ -107,11 +107,15 @@ class Hierarchical(nn.Module):
 
 
 def _child(
-    rows: Tensor, down: Tensor, encoder: Tensor, bias: Tensor, atoms: Tensor, up: Tensor
+    rows: Tensor, used: Tensor, centre: Tensor, down: Tensor, encoder: Tensor, bias: Tensor, atoms: Tensor, up: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Best child (r,), its code (r,) and the departure (r, d) of the tokens ``rows`` (r, d) of one parent."""
-    coordinates = rows @ down.T  # (r, s)
+    """Best child (r,), its code (r,) and the departure (r, d) of the tokens ``rows`` x (r, d) of one parent.
+
+    ``centre`` is b (d,). Nothing where ``used`` (r,) is 0 in place of 1.
+    """
+    coordinates = rows @ down.T - down @ centre  # (r, s)
     strength, child = torch.relu(coordinates @ encoder.T + bias).max(dim=-1)  # of (r, m)
+    strength = strength * used
     return child, strength, (strength[:, None] * atoms[child]) @ up
 
 
