@@ -28,6 +28,7 @@ LEVELS = {
     "noisy": ("noise floor", "-"),
     "with_sinks": ("with sinks", (0, (3, 1.5))),
     "legacy": ("prior study's formula", "-"),
+    "legacy_rotated": ("the same of a rotated layer", (0, (1, 1))),
 }
 COLUMNS = ["line", "series", "point", "value", "low", "high"]
 
@@ -37,7 +38,7 @@ def layers_table(read: Inputs) -> pd.DataFrame:
     curves = curve_table(read, list(read.families), "layers").assign(series="w2")
     neighbours = headline(read, "layers")
     neighbours = neighbours[neighbours["other_point"] == neighbours["point"] + 1]
-    legacy = read.records[(read.records["measure"] == "legacy_sinkhorn")]
+    legacy = read.records[read.records["measure"] == "legacy_sinkhorn"]
     untrained = headline(read, "layers", state=UNTRAINED)
     levels = {
         "rotated": _between(mean_by_point(headline(read, "rotated"))),
@@ -45,7 +46,8 @@ def layers_table(read: Inputs) -> pd.DataFrame:
         "untrained": mean_by_point(untrained),
         "resample_baseline": mean_by_point(neighbours, "resample_baseline"),
         "with_sinks": mean_by_point(headline(read, "layers", tokens=WITH_SINKS)),
-        "legacy": mean_by_point(legacy),
+        "legacy": mean_by_point(legacy[legacy["kind"] == "layers"]),
+        "legacy_rotated": _between(mean_by_point(legacy[legacy["kind"] == "rotated"])),
     }
     return _joined(curves, {name: rows[rows["line"].isin(read.bases)] for name, rows in levels.items()})
 
@@ -71,8 +73,8 @@ def draw_layers(rows: pd.DataFrame, read: Inputs) -> Figure:
         4.3, "How far tokens move from layer to layer",
         f"W2 between neighbouring points, content tokens, basis {read.params.basis}, mean over tasks; emb: embedding, norm: after the "
         f"final norm. Bands: {read.band}.\nRight: {read.styles[base].label} beside what chance, noise and the architecture alone "
-        f"would make of it. The prior study's formula (a PCA of each layer, entropic, squared), for comparison only: to it a "
-        "mere rotation of a layer is about as far as the next layer.",
+        f"would make of it. The prior study's formula (a PCA of each layer, entropic, squared), for comparison only, stands "
+        "beside what it says of a layer and its own rotation.",
     )  # fmt: skip
     left, right = figure.subplots(1, 2)
     draw_curves(left, curves, read.styles, widths(read.styles))
@@ -81,7 +83,7 @@ def draw_layers(rows: pd.DataFrame, read: Inputs) -> Figure:
     right.plot(here["point"], here["value"], color=read.styles[base].colour, linewidth=2.4)
     for number, (series, (_, dash)) in enumerate(LEVELS.items()):
         level = own[own["series"] == series]
-        colour = "#D55E00" if series == "legacy" else GREY
+        colour = _level_colour(series)
         right.plot(level["point"], level["value"], color=colour, linestyle=dash, linewidth=1.2 + 0.2 * (number == 0))
     right.set_ylim(bottom=0)
     for axes in (left, right):
@@ -172,7 +174,11 @@ def _handles(read: Inputs, lines: list[str], names: dict[str, str] | None = None
 
 def _level_handles(series: list[str]) -> list[Line2D]:
     return [
-        Line2D([], [], color="#D55E00" if name == "legacy" else GREY, linestyle=LEVELS[name][1], linewidth=1.2,
+        Line2D([], [], color=_level_colour(name), linestyle=LEVELS[name][1], linewidth=1.2,
                label=LEVELS[name][0])
         for name in series
     ]  # fmt: skip
+
+
+def _level_colour(series: str) -> str:
+    return "#D55E00" if series.startswith("legacy") else GREY

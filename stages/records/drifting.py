@@ -62,6 +62,7 @@ def _measured(subject: Subject, task: str, folder: Path, params: Drift) -> dict[
     own = place | {"kind": "layers", "other_model": subject.model, "other_state": FINAL}
     _add(found, layer_rows(values, masks, halves, own, params))
     _add(found, made_rows(in_basis([values[:, masks[CONTENT]]], params.basis, params.components)[0], own, params))
+    _add(found, legacy_rows(values[:, masks[CONTENT]], own, params))
     states = [state.name for state in read_states(path)]
     if UNTRAINED in states:
         raw = read_values(path, UNTRAINED, task).astype(np.float64)
@@ -122,14 +123,10 @@ def layer_rows(
     for basis, tokens, stacks in _variants([values], masks, params):
         for i, j in neighbours:
             records += _rows(transport(stacks[0][i], stacks[0][j], params), at[i, j], basis, tokens, stacks[0].shape[1])
-    raw = values[:, masks[CONTENT]]
-    for i, j in neighbours:
-        name = f"per_layer_pca_{min(params.components, *raw.shape[1:])}"
-        found = {"legacy_sinkhorn": legacy(raw[i], raw[j], params.components)}
-        records += _rows(found, at[i, j], name, CONTENT, raw.shape[1])
-        if params.gromov_rows is not None:
+    if params.gromov_rows is not None:
+        for i, j in neighbours:
             found = {"gromov_wasserstein": gromov(clouds[i], clouds[j], params.gromov_rows, params.seed)}
-            records += _rows(found, at[i, j], params.basis, CONTENT, min(params.gromov_rows, raw.shape[1]))
+            records += _rows(found, at[i, j], params.basis, CONTENT, min(params.gromov_rows, len(clouds[i])))
     compared = [(clouds[i], clouds[j], at[i, j]) for i, j in neighbours]
     return _with_intervals(records, compared, halves, params)
 
@@ -189,6 +186,22 @@ def made_rows(clouds: np.ndarray, place: dict, params: Drift) -> tuple[list[dict
         for kind, y in (("rotated", x @ rotation), ("noisy", x + size * noise)):
             at = place | {"kind": kind, "point": point, "other_point": point}
             records += _rows(transport(x, y, params), at, params.basis, CONTENT, n)
+    return records, []
+
+
+def legacy_rows(values: np.ndarray, place: dict, params: Drift) -> tuple[list[dict], list[dict]]:
+    """The prior study's formula between neighbours of ``values`` (points, n, d), and between a point and its own rotation.
+
+    For comparison only: the second shows what of the first is the choice of a basis for each layer.
+    """
+    _, n, d = values.shape
+    name, rotation = f"per_layer_pca_{min(params.components, n, d)}", _rotation(np.random.default_rng(params.seed), d)
+    compared = [("layers", point, point + 1, x, y) for point, (x, y) in enumerate(pairwise(values))]
+    compared += [("rotated", point, point, x, x @ rotation) for point, x in enumerate(values)]
+    records = []
+    for kind, point, other, x, y in compared:
+        at = place | {"kind": kind, "point": point, "other_point": other}
+        records += _rows({"legacy_sinkhorn": legacy(x, y, params.components)}, at, name, CONTENT, n)
     return records, []
 
 

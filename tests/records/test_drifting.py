@@ -91,6 +91,8 @@ def test_the_prior_formula_puts_a_mere_translation_far_away(found):
     """Its PCA of each layer centres a translation away; its entropic plan keeps a cloud from itself."""
     rows = of(found["records"], "layers", "legacy_sinkhorn", "per_layer_pca_4")
     assert len(rows) == study.POINTS - 1 and rows["value"].min() > 0.02
+    rotated = of(found["records"], "rotated", "legacy_sinkhorn", "per_layer_pca_4")
+    assert len(rotated) == study.POINTS and rotated["value"].min() > 0.02
 
 
 def test_gromov_is_taken_where_it_is_asked_for(folder, found):
