@@ -47,7 +47,7 @@ def draw_profile(rows: pd.DataFrame, read: Inputs) -> Figure:
             log_ticks(axes.yaxis)
         name_points(axes.xaxis, points)
         axes.tick_params(axis="x", rotation=90, labelsize=7)
-    legend(figure, _handles(read), columns=5)
+    legend(figure, _handles(read), read.columns)
     return figure
 
 
@@ -83,7 +83,7 @@ def draw_norms(rows: pd.DataFrame, read: Inputs) -> Figure:
         axes.set_title(label)
         name_points(axes.xaxis, points)
     panels[0].set_ylabel("norm")
-    legend(figure, _handles(read), columns=5)
+    legend(figure, _handles(read), read.columns)
     return figure
 
 

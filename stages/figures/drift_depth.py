@@ -24,12 +24,15 @@ from stages.records.drift_clouds import WITH_SINKS
 LEVELS = {
     "rotated": ("rotated at random", (0, (1, 1))),
     "untrained": ("untrained model", (0, (5, 2))),
-    "resample_baseline": ("other tokens of the same cloud", (0, (4, 1.5, 1, 1.5))),
+    "resample_baseline": ("halves of the same cloud, of other prompts", (0, (4, 1.5, 1, 1.5))),
     "noisy": ("noise floor", "-"),
     "with_sinks": ("with sinks", (0, (3, 1.5))),
     "legacy": ("prior study's formula", "-"),
     "legacy_rotated": ("the same of a rotated layer", (0, (1, 1))),
 }
+LEGACY = ("legacy", "legacy_rotated")
+FAR = 3.0
+"""A rotation so many times as far as all else would flatten the curves: it is written instead of drawn."""
 COLUMNS = ["line", "series", "point", "value", "low", "high"]
 
 
@@ -70,29 +73,43 @@ def draw_layers(rows: pd.DataFrame, read: Inputs) -> Figure:
     curves, base = rows[rows["series"] == "w2"], read.bases[0]
     points = int(curves["point"].max()) + 2
     figure = sheet(
-        4.3, "How far tokens move from layer to layer",
-        f"W2 between neighbouring points, content tokens, basis {read.params.basis}, mean over tasks; emb: embedding, norm: after the "
-        f"final norm. Bands: {read.band}.\nRight: {read.styles[base].label} beside what chance, noise and the architecture alone "
-        f"would make of it. The prior study's formula (a PCA of each layer, entropic, squared), for comparison only, stands "
-        "beside what it says of a layer and its own rotation.",
+        4.8, "How far tokens move from layer to layer",
+        f"W2 between neighbouring points; {read.sample}, basis {read.params.basis}, mean over tasks; emb: embedding, norm: after the "
+        f"final norm. Bands: {read.band}.{read.depths}\nMiddle: {read.styles[base].label} beside what a random rotation, noise and the "
+        "architecture alone would make of it. Halves have half as many tokens, hence more bias. Right, for comparison only: the prior "
+        "study's formula (a PCA of each layer, entropic, squared) beside what it says of a layer and its own rotation.",
     )  # fmt: skip
-    left, right = figure.subplots(1, 2)
+    left, middle, right = figure.subplots(1, 3, gridspec_kw={"width_ratios": [1.2, 1.2, 1]})
     draw_curves(left, curves, read.styles, widths(read.styles))
     own = rows[rows["line"] == base]
     here = own[own["series"] == "w2"]
-    right.plot(here["point"], here["value"], color=read.styles[base].colour, linewidth=2.4)
-    for number, (series, (_, dash)) in enumerate(LEVELS.items()):
-        level = own[own["series"] == series]
-        colour = _level_colour(series)
-        right.plot(level["point"], level["value"], color=colour, linestyle=dash, linewidth=1.2 + 0.2 * (number == 0))
-    right.set_ylim(bottom=0)
-    for axes in (left, right):
+    middle.plot(here["point"], here["value"], color=read.styles[base].colour, linewidth=2.4)
+    present = [series for series in LEVELS if series in set(own["series"])]
+    rest = own.loc[~own["series"].isin(["rotated", *LEGACY]), "value"].max()
+    rotated = own.loc[own["series"] == "rotated", "value"]
+    far = len(rotated) > 0 and rotated.min() > FAR * rest
+    for series in present:
+        if series == "rotated" and far:
+            continue
+        axes, level = (right if series in LEGACY else middle), own[own["series"] == series]
+        axes.plot(
+            level["point"], level["value"], color=_level_colour(series), linestyle=LEVELS[series][1], linewidth=1.3
+        )
+    for axes in (middle, right):
+        axes.set_ylim(bottom=0)
+    for axes in (left, middle, right):
         name_points(axes.xaxis, points, steps=True)
-        axes.tick_params(axis="x", rotation=45)
+        axes.tick_params(axis="x", rotation=90)
     left.set_ylabel("W2")
     left.set_title("all models")
-    right.set_title(f"{read.styles[base].label}, and what it is set beside")
-    legend(figure, [*_handles(read, list(read.families)), *_level_handles(list(LEVELS))], columns=4)
+    middle.set_title(f"{read.styles[base].label}, and nulls")
+    right.set_title("prior study's formula")
+    names = (
+        {"rotated": f"{LEVELS['rotated'][0]}: {rotated.min():.2g} to {rotated.max():.2g}, above the axis"}
+        if far
+        else {}
+    )
+    legend(figure, [*_handles(read, list(read.families)), *_level_handles(present, names)], columns=3)
     return figure
 
 
@@ -103,10 +120,11 @@ def draw_models(rows: pd.DataFrame, read: Inputs) -> Figure:
     curves = rows[rows["series"] == "w2"]
     if curves.empty:
         return nothing(title, ALONE)
+    gap = " " if read.columns > 3 else "\n"
     figure = sheet(
-        4.3, title,
-        f"W2 from the reference's cloud to the model's at the same point, content tokens, basis {read.params.basis}, mean over tasks. "
-        f"Bands: {read.band}. The same tokens on both sides: a model that did not move is at 0.\nRight: each curve over its own mean; "
+        4.3 + 0.17 * len(read.siblings) * (gap == "\n"), title,
+        f"W2 from the reference's cloud to the model's at the same point; {read.sample}, basis {read.params.basis}, mean over tasks. "
+        f"Bands: {read.band}.{read.depths} The same tokens on both sides: a model that did not move is at 0.\nRight: each curve over its own mean; "
         "the late share is that of the last third of the points (a third where all depths move alike).",
     )  # fmt: skip
     left, right = figure.subplots(1, 2)
@@ -133,7 +151,7 @@ def draw_models(rows: pd.DataFrame, read: Inputs) -> Figure:
         "line"
     )
     names = {
-        line: f"{look.label}: late share {shares['value'][line]:.3f} [{shares['low'][line]:.3f}, {shares['high'][line]:.3f}]"
+        line: f"{look.label}:{gap}late share {shares['value'][line]:.3f} [{shares['low'][line]:.3f}, {shares['high'][line]:.3f}]"
         for line, look in styles.items()
         if line in shares.index
     }
@@ -172,10 +190,10 @@ def _handles(read: Inputs, lines: list[str], names: dict[str, str] | None = None
     ]  # fmt: skip
 
 
-def _level_handles(series: list[str]) -> list[Line2D]:
+def _level_handles(series: list[str], names: dict[str, str] | None = None) -> list[Line2D]:
     return [
         Line2D([], [], color=_level_colour(name), linestyle=LEVELS[name][1], linewidth=1.2,
-               label=LEVELS[name][0])
+               label=(names or {}).get(name, LEVELS[name][0]))
         for name in series
     ]  # fmt: skip
 

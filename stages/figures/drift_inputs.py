@@ -23,6 +23,10 @@ OF_STAGE = ("course", "transitions")
 ALONE = "No model is compared with a reference: name siblings in drift.organisms, or models in study.models."
 
 
+SHORT_NAMES = 75
+"""Letters of five names that fit side by side."""
+
+
 class DriftFigureError(ValueError):
     """A table is missing; the message names the file and the stage that writes it."""
 
@@ -55,8 +59,33 @@ class Inputs(NamedTuple):
 
     @property
     def band(self) -> str:
-        several = max(map(len, self.families.values())) > 1
-        return f"{self.params.confidence:.0%} over {'families' if several else 'prompts'}"
+        several = [len(members) > 1 for members in self.families.values()]
+        over = "families" if any(several) else "prompts"
+        alone = "" if all(several) or not any(several) else ", over prompts of a model without further families"
+        return f"{self.params.confidence:.0%} over {over}{alone}"
+
+    @property
+    def columns(self) -> int:
+        """Of a legend of the lines: five where their names are short."""
+        longest = sorted((len(look.label) for look in self.styles.values()), reverse=True)[:5]
+        return 5 if sum(longest) < SHORT_NAMES else 3
+
+    @property
+    def sample(self) -> str:
+        """How many content tokens of how many tasks."""
+        rows = self.profile[self.profile["tokens"] == CONTENT]
+        low, high, tasks = rows["n"].min(), rows["n"].max(), rows["task"].nunique()
+        return f"{low if low == high else f'{low} to {high}'} content tokens a task, {tasks} task{'s' * (tasks > 1)}"
+
+    @property
+    def depths(self) -> str:
+        """What an axis of points is to say where models differ in depth."""
+        last = self.profile.groupby("model")["point"].max()
+        return (
+            " Points are named as in the deepest model; the last of a shallower one is its final norm."
+            if last.nunique() > 1
+            else ""
+        )
 
 
 def read_inputs(records: Path, tables: Path, subjects: Sequence[Subject], params: Drift) -> Inputs:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from stages.activations.samples import FINAL, UNTRAINED
 from stages.figures.drift_inputs import Inputs, headline, name_points
-from stages.figures.style import nothing, sheet, styled
+from stages.figures.style import legend, nothing, sheet, styled
 from stages.records.drift_clouds import CONTENT
 from stages.statistics.rank_correlation import spearman
 
 MOST_PANELS = 6
+TITLE_LETTERS = 84
+"""Of the titles of one row of panels."""
 SIMPLE = {
     "identity_cost": "√ identity cost", "sinkhorn_divergence": "√ Sinkhorn divergence", "bures_w2": "Gaussian W2",
     "sliced_w2": "sliced W2", "all_euclidean": "mean Euclidean, all pairs", "all_cosine": "mean cosine, all pairs",
 }  # fmt: skip
 SQUARES = ("identity_cost", "sinkhorn_divergence")
+NO_MOVEMENT = "Nothing moved between the checkpoints."
 NO_CHECKPOINTS = "No model has checkpoints: organisms do, and the runs named in drift.runs."
 
 
@@ -33,27 +40,28 @@ def layers_table(read: Inputs) -> pd.DataFrame:
     keys = ["point", "other_point"]
     base = rows[["line", *keys, "value"]].rename(columns={"line": "reference", "value": "of_reference"})
     rows = rows.merge(base, on=["reference", *keys])
-    return rows.assign(change=rows["value"] - rows["of_reference"])[["line", *keys, "value", "change"]]
+    shown = rows["line"].isin(list(read.styles)[:MOST_PANELS])  # a row a pair of layers: the table has what is drawn
+    return rows.assign(change=rows["value"] - rows["of_reference"])[shown][["line", *keys, "value", "change"]]
 
 
 @styled
 def draw_layers(rows: pd.DataFrame, read: Inputs) -> Figure:
     """The base, and of every other line the difference from its reference."""
-    points = int(rows["other_point"].max()) + 1
-    lines = [line for line in read.styles if line in set(rows["line"])][:MOST_PANELS]
+    lines = [line for line in read.styles if line in set(rows["line"])]
     columns = min(3, len(lines))
     height = -(-len(lines) // columns)
     figure = sheet(
         0.9 + 2.7 * height, "W2 between all pairs of layers",
-        f"Content tokens, basis {read.params.basis}, mean over tasks and families. Models without reference: W2; others: the change "
-        "of W2 from the reference's (red: the two layers lie further apart than there).",
+        f"{read.sample.capitalize()}, basis {read.params.basis}, mean over tasks and families. Models without reference: W2; others: the change "
+        "of W2 from the reference's (red: the two layers lie further apart than there)." + _left_out([line for line in read.families if line not in lines]),
     )  # fmt: skip
     grid = figure.subplots(height, columns, squeeze=False).ravel()
     siblings = rows[rows["line"].isin(set(lines) - set(read.bases))]
     limit = siblings["change"].abs().max() if len(siblings) else 1.0
     for axes, line in zip(grid, lines, strict=False):
-        alone = line in read.bases
-        values = _square(rows[rows["line"] == line], "value" if alone else "change", points)
+        alone, own = line in read.bases, rows[rows["line"] == line]
+        points = int(own["other_point"].max()) + 1  # models may differ in depth
+        values = _square(own, "value" if alone else "change", points)
         scale = {"cmap": "viridis", "vmin": 0} if alone else {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
         drawn = axes.imshow(values, origin="lower", **scale)
         axes.set_title(read.styles[line].label.replace(", ", ",\n") + ("" if alone else "\nchange"))
@@ -81,14 +89,16 @@ def draw_checkpoints(rows: pd.DataFrame, read: Inputs) -> Figure:
     title = "Where in depth the representation moves along training"
     if rows.empty:
         return nothing(title, NO_CHECKPOINTS)
-    lines = [line for line in read.styles if line in set(rows["line"])][:MOST_PANELS]
-    points = int(rows["point"].max()) + 1
+    positive = rows.loc[rows["value"] > 0, "value"]
+    if positive.empty:
+        return nothing(title, NO_MOVEMENT)
+    found = [line for line in read.styles if line in set(rows["line"])]
+    lines, points = found[:MOST_PANELS], int(rows["point"].max()) + 1
     figure = sheet(
         3.6, title,
-        f"W2 of each point between successive checkpoints, content tokens, basis {read.params.basis}, mean over tasks, first family; "
-        "one logarithmic colour scale. Columns are named by the steps between which they lie. No intervals.",
+        f"W2 of each point between successive checkpoints; {read.sample}, basis {read.params.basis}, mean over tasks, first family; "
+        "one logarithmic colour scale. Columns are named by the steps between which they lie. No intervals." + read.depths + _left_out(found[MOST_PANELS:]),
     )  # fmt: skip
-    positive = rows.loc[rows["value"] > 0, "value"]
     norm = LogNorm(max(positive.min(), positive.max() / 1e4), positive.max())
     widths = [rows.loc[rows["line"] == line, "state"].nunique() for line in lines]
     grid = figure.subplots(1, len(lines), sharey=True, squeeze=False, gridspec_kw={"width_ratios": widths})[0]
@@ -99,7 +109,7 @@ def draw_checkpoints(rows: pd.DataFrame, read: Inputs) -> Figure:
         drawn = axes.imshow(np.ma.masked_less_equal(values.to_numpy(), 0), origin="lower", aspect="auto", norm=norm)
         names = [f"{_short(before)}→{_short(after)}" for before, after in states]
         axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_title(read.styles[line].label.replace(", ", ",\n"))
+        axes.set_title(textwrap.fill(read.styles[line].label, max(12, TITLE_LETTERS // len(lines))), fontsize=8.5)
     name_points(grid[0].yaxis, points)
     figure.colorbar(drawn, ax=list(grid), aspect=30, pad=0.01, format="{x:g}").outline.set_visible(False)
     return figure
@@ -128,6 +138,8 @@ def draw_distances(rows: pd.DataFrame, read: Inputs) -> Figure:
     colours = dict(
         zip(sorted(rows["task"].unique()), ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#222222") * 9, strict=False)
     )
+    legend(figure, [Line2D([], [], color=colours[task], marker="o", linestyle="", markersize=4, label=task)
+                    for task in sorted(rows["task"].unique())], columns=5)  # fmt: skip
     for axes, (name, label) in zip(figure.subplots(2, 3).ravel(), SIMPLE.items(), strict=True):
         found = []
         for task, own in rows.groupby("task"):
@@ -136,6 +148,10 @@ def draw_distances(rows: pd.DataFrame, read: Inputs) -> Figure:
         axes.set_title(f"{label}: ρ = {np.mean(found):.3f}")
         axes.set_xlabel("W2")
     return figure
+
+
+def _left_out(lines: Sequence[str]) -> str:
+    return f" Not drawn: {', '.join(lines)}." if lines else ""
 
 
 def _square(rows: pd.DataFrame, column: str, points: int) -> np.ndarray:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from stages.activations.samples import FINAL
 from stages.figures.drift_inputs import Inputs, name_points
-from stages.figures.style import GREY, looks, nothing, sheet, styled
+from stages.figures.layered import widths
+from stages.figures.style import GREY, legend, log_ticks, looks, nothing, sheet, styled
 from stages.params.drift import BASES
 from stages.records.drift_clouds import CONTENT
 from stages.records.drift_curves import neighbours
@@ -15,6 +19,8 @@ from stages.records.drift_curves import neighbours
 SHORT = "No curve has the seven steps that transitions need."
 KINDS = {"layers": "from layer to layer", "models": "from the reference"}
 BASIS_LINES = 2
+TITLE_LETTERS = 30
+"""Of a line of a title over one of three panels."""
 
 
 @styled
@@ -29,18 +35,19 @@ def draw_transitions(rows: pd.DataFrame, read: Inputs) -> Figure:
     count = int((rows["transition"].fillna("") != "").sum())
     figure = sheet(
         5.0, title,
-        f"W2 ± 2 standard errors, basis {read.params.basis}. Bars: segments of constant level (they describe; a ramp is cut too). Marks: spikes and "
+        f"W2 ± 2 standard errors; {read.sample}, basis {read.params.basis}. Bars: segments of constant level (they describe; a ramp is cut too). Marks: spikes and "
         f"shifts whose statistic exceeds what the largest of a straight curve with this noise and unevenness reaches in "
         f"{read.params.confidence:.0%} of draws ({stated}): {count} found. Below: each step against the others (median, MAD); knows nothing of order.",
     )  # fmt: skip
     styles = looks(read.families)
+    wide = widths(styles)
     grid = figure.subplots(2, len(kinds), squeeze=False, sharex="col", gridspec_kw={"height_ratios": [2, 1]})
     for column, kind in enumerate(kinds):
         above, below = grid[:, column]
         for line, own in rows[rows["kind"] == kind].groupby("line", sort=False):
             look = styles[line]
             above.errorbar(own["step"], own["value"], 2 * own["standard_error"], color=look.colour, linestyle=look.dash,
-                           linewidth=1.3, elinewidth=0.8, label=look.label)  # fmt: skip
+                           linewidth=wide[line], elinewidth=0.8)  # fmt: skip
             for _, part in own.groupby("segment"):
                 above.hlines(part["level"].iloc[0], part["step"].min() - 0.4, part["step"].max() + 0.4, color=look.colour,
                              linewidth=3, alpha=0.25)  # fmt: skip
@@ -48,7 +55,13 @@ def draw_transitions(rows: pd.DataFrame, read: Inputs) -> Figure:
                 above.annotate(f"{row.transition}, p = {row.p:.2g}", (row.step, row.value), (4, 10), color=look.ink,
                                textcoords="offset points", fontsize=7.5, arrowprops={"arrowstyle": "-", "color": look.colour})  # fmt: skip
             below.plot(
-                own["step"], own["z"], color=look.colour, linestyle=look.dash, linewidth=1.0, marker=".", markersize=4
+                own["step"],
+                own["z"],
+                color=look.colour,
+                linestyle=look.dash,
+                linewidth=wide[line],
+                marker=".",
+                markersize=4,
             )
         below.axhline(0, color=GREY, linewidth=0.8)
         steps = int(rows.loc[rows["kind"] == kind, "step"].max()) + 1
@@ -57,9 +70,13 @@ def draw_transitions(rows: pd.DataFrame, read: Inputs) -> Figure:
         above.set_title(KINDS[kind])
         if kind == "models":
             above.set_yscale("log")
+            log_ticks(above.yaxis)
+        if (rows.loc[rows["kind"] == kind, "transition"].fillna("") != "").any():
+            above.margins(y=0.2)  # room for the marks
     grid[0, 0].set_ylabel("W2")
     grid[1, 0].set_ylabel("leave-one-out z")
-    grid[0, 0].legend(loc="best", fontsize=7.5)
+    legend(figure, [Line2D([], [], color=look.colour, linestyle=look.dash, linewidth=wide[line], label=look.label)
+                    for line, look in styles.items() if line in set(rows["line"])], columns=read.columns)  # fmt: skip
     return figure
 
 
@@ -84,7 +101,7 @@ def draw_bases(rows: pd.DataFrame, read: Inputs) -> Figure:
     ]
     figure = sheet(
         3.5, "What depends on the basis",
-        f"W2 over its mean over depth, content tokens, in residual space (raw), its directions (unit), one PCA of {read.params.components} "
+        f"W2 over its mean over depth; {read.sample}; in residual space (raw), its directions (unit), one PCA of {read.params.components} "
         "directions for all points (shared_pca), and directions in it. Lengths grow with depth: raw distances grow with them.",
     )  # fmt: skip
     for axes, (kind, line) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -95,6 +112,6 @@ def draw_bases(rows: pd.DataFrame, read: Inputs) -> Figure:
         axes.set_ylim(bottom=0)
         name_points(axes.xaxis, int(own["point"].max()) + 1 + (kind == "layers"), steps=kind == "layers")
         axes.tick_params(axis="x", rotation=90)
-        axes.set_title(f"{read.styles[line].label}, {KINDS[kind]}")
+        axes.set_title(textwrap.fill(f"{read.styles[line].label}, {KINDS[kind]}", TITLE_LETTERS))
     figure.axes[0].legend()
     return figure
