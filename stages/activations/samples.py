@@ -107,9 +107,7 @@ def read_rows(path: Path, task: str) -> Rows:
 def read_values(path: Path, state: str, task: str) -> np.ndarray:
     """(points, rows, d_model) float32."""
     with _opened(path) as file:
-        if f"{state}/{task}" not in file:
-            raise SampleError(f"{path} holds no {task} of {state}: it has {', '.join(sorted(file))}; {FIX}")
-        return file[f"{state}/{task}"][()]
+        return _values(file, path, state, task)[()]
 
 
 def paired(reference: Path, model: Path, tasks: Sequence[str], unlike: Sequence[str]) -> bool:
@@ -132,13 +130,25 @@ def paired(reference: Path, model: Path, tasks: Sequence[str], unlike: Sequence[
                 f"{reference} and {model} hold other tokens of {task}: expected the reference's tokenizer and one prompt "
                 "format for both; rebuild them with `dvc repro drift`, or correct prompt_format in data/registry/models.yaml"
             )
-        shapes = [read_values(path, FINAL, task).shape for path in (reference, model)]
+        shapes = [_shape(path, task) for path in (reference, model)]
         if shapes[0] != shapes[1]:
             raise SampleError(
                 f"{reference} and {model} have the shapes {shapes[0]} and {shapes[1]} of {task}: expected one architecture "
                 "for both; correct the reference in study.models"
             )
     return True
+
+
+def _shape(path: Path, task: str) -> tuple[int, ...]:
+    """(points, rows, d_model) of the final state."""
+    with _opened(path) as file:
+        return _values(file, path, FINAL, task).shape
+
+
+def _values(file: h5py.File, path: Path, state: str, task: str) -> h5py.Dataset:
+    if f"{state}/{task}" not in file:
+        raise SampleError(f"{path} holds no {task} of {state}: it has {', '.join(sorted(file))}; {FIX}")
+    return file[f"{state}/{task}"]
 
 
 @contextmanager

@@ -29,8 +29,11 @@ def loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum, and each term without its weight, of ``x`` (n, d) and its reconstruction.
 
-    ``inverse`` (d, d) is Σ^-1 of the causal term. Raises ValueError where the sum is not finite, naming the terms.
+    ``inverse`` (d, d) is Σ^-1 of the causal term, which is left out without it. Raises ValueError where the sum is not
+    finite, naming the terms, and where the causal term has a weight but no Σ^-1.
     """
+    if weights.causal and inverse is None:
+        raise ValueError(f"weight {weights.causal} of the causal term without Σ^-1: give inverse, or take cross")
     variance = (x - x.mean(dim=0)).square().sum()
     terms = {
         "reconstruction": (x - found.whole).square().sum() / variance,
@@ -38,7 +41,7 @@ def loss(
         "sparsity": (found.codes.strength.sum() + found.codes.child_strength.sum()) / len(x),
         "cross": orthogonality(model),
         "biorthogonal": biorthogonality(model),
-        "causal": orthogonality(model, inverse),
+        "causal": torch.zeros(()) if inverse is None else orthogonality(model, inverse),
     }
     total = terms["reconstruction"] + sum(getattr(weights, name) * terms[name] for name in Weights._fields)
     if not torch.isfinite(total):

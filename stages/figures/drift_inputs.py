@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from stages.activations.samples import FINAL
@@ -17,12 +16,11 @@ from stages.records.drift_curves import Curve, curve, families_of
 from stages.records.drift_subjects import line_of
 from stages.records.drift_tables import COLUMNS, read
 from stages.records.drifting import Subject
+from stages.statistics.layer_trend import estimate
 
 OF_STAGE = ("course", "transitions")
 """Tables that the stage drift writes beside the figures."""
 ALONE = "No model is compared with a reference: name siblings in drift.organisms, or models in study.models."
-
-
 SHORT_NAMES = 75
 """Letters of five names that fit side by side."""
 
@@ -118,17 +116,14 @@ def curve_table(read: Inputs, lines: Sequence[str], kind: str) -> pd.DataFrame:
 
 
 def _curve_rows(found: Curve, confidence: float) -> pd.DataFrame:
-    from scipy.stats import t
-
-    reach = t.ppf(0.5 + confidence / 2, len(found.deviations)) * found.standard_errors
-    return pd.DataFrame(
-        {"point": np.arange(len(found.y)), "value": found.y, "low": found.y - reach, "high": found.y + reach}
-    )
+    rows = [estimate(float(y), own, confidence) for y, own in zip(found.y, found.deviations.T, strict=True)]
+    return pd.DataFrame([{"point": point, **row._asdict()} for point, row in enumerate(rows)])
 
 
 def mean_by_point(rows: pd.DataFrame, column: str = "value") -> pd.DataFrame:
-    """Means over tasks and families: line, point, value."""
-    return rows.groupby(["line", "point"], sort=False, as_index=False)[column].mean().rename(columns={column: "value"})
+    """Means over tasks and families: line, point, value; missing where one of them is."""
+    means = rows.groupby(["line", "point"], sort=False, as_index=False)[column].mean(skipna=False)
+    return means.rename(columns={column: "value"})
 
 
 def headline(read: Inputs, kind: str, measure: str = "w2", state: str = FINAL, tokens: str = CONTENT) -> pd.DataFrame:

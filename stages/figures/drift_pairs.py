@@ -30,7 +30,7 @@ NO_CHECKPOINTS = "No model has checkpoints: organisms do, and the runs named in 
 
 
 def layers_table(read: Inputs) -> pd.DataFrame:
-    """W2 between all pairs of points: line, point, other_point, value, and the change from the first base's."""
+    """W2 between all pairs of points: line, point, other_point, value, and the change from the reference's."""
     rows = (
         headline(read, "layers").groupby(["line", "point", "other_point"], sort=False, as_index=False)["value"].mean()
     )
@@ -75,7 +75,7 @@ def draw_layers(rows: pd.DataFrame, read: Inputs) -> Figure:
 
 
 def checkpoints_table(read: Inputs) -> pd.DataFrame:
-    """W2 of each point between successive states: line, state, other_state, step (the order of the states), point, value."""
+    """W2 of each point between successive states, in their order: line, state, other_state, point, value."""
     rows = read.records
     rows = rows[(rows["kind"] == "checkpoints") & (rows["measure"] == "w2")]
     rows = rows[rows["model"].isin([members[0].model for members in read.families.values()])]  # steps differ by family

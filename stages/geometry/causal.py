@@ -139,7 +139,7 @@ def held_out_ratios(words: np.ndarray, category: np.ndarray, splits: int, seed: 
         own, rest = np.flatnonzero(category == label), np.flatnonzero(category != label)
         if len(own) < 6 or len(rest) < len(own) - len(own) // 2:
             raise CausalError(
-                f"category {label} has {len(own)} members and {len(rest)} others: expected 6 or more of each"
+                f"category {label} has {len(own)} members and {len(rest)} others: expected 6 members or more, and half as many others"
             )
         rows = [_one_split(words, own, rest, generator) for _ in range(splits)]
         members, others = np.mean(rows, axis=0)
@@ -185,7 +185,7 @@ class Simplex(NamedTuple):
     edge_variation: float
     """sd / mean of the m (m - 1) / 2 distances: 0 for a regular simplex"""
     cosine: float
-    """mean cosine between two corners seen from their centre: -1 / (m - 1) by construction, whatever the vectors"""
+    """mean cosine between two corners seen from their centre: -1 / (m - 1) whenever all lie as far from it, simplex or not"""
     cosine_sd: float
     """sd of these cosines: 0 for a regular simplex"""
     rank_share: float

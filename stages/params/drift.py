@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, RootModel, model_validator
 
+from stages.params.checks import require_blocks, require_different, require_recipes
 from stages.params.loading import Group, ParamsError, load
 from stages.params.study import RECIPES
 
@@ -46,17 +47,12 @@ class Drift(Group):
 
     @model_validator(mode="after")
     def _sound(self) -> Drift:
-        for organism in self.organisms:
-            if organism not in RECIPES:
-                raise ValueError(f"unknown organism {organism!r}: allowed: {', '.join(RECIPES)}")
+        require_recipes(self.organisms)
         if self.organisms and RECIPES[0] not in self.organisms:
             raise ValueError(f"organisms {self.organisms} need {RECIPES[0]!r}, with which the others are compared")
         for name in ("organisms", "runs"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} {values}: every one may stand only once")
-        if self.blocks < 8 or self.blocks & (self.blocks - 1):
-            raise ValueError(f"blocks {self.blocks}: expected a power of two from 8 on (balanced half-samples)")
+            require_different(name, getattr(self, name))
+        require_blocks(self.blocks)
         if self.prompts % self.blocks:
             raise ValueError(f"prompts {self.prompts} must be a multiple of blocks {self.blocks}")
         return self

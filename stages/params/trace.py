@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, RootModel, model_validator
 
+from stages.params.checks import require_blocks, require_different, require_recipes
 from stages.params.loading import Group, load
 from stages.params.measure import DecayRanks
 from stages.params.study import RECIPES
@@ -45,15 +46,10 @@ class Trace(Group):
 
     @model_validator(mode="after")
     def _sound(self) -> Trace:
-        for organism in self.organisms:
-            if organism not in RECIPES:
-                raise ValueError(f"unknown organism {organism!r}: allowed: {', '.join(RECIPES)}")
+        require_recipes(self.organisms)
         for name in ("organisms", "runs"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} {values}: every one may stand only once")
-        if self.blocks < 8 or self.blocks & (self.blocks - 1):
-            raise ValueError(f"blocks {self.blocks}: expected a power of two from 8 on (balanced half-samples)")
+            require_different(name, getattr(self, name))
+        require_blocks(self.blocks)
         if self.sequences % self.blocks:
             raise ValueError(f"sequences {self.sequences} must be a multiple of blocks {self.blocks}")
         if self.bands != sorted(set(self.bands)) or self.bands[0] < 0 or self.bands[-1] > 1:

@@ -13,7 +13,7 @@ from stages.params.drift import Drift
 from stages.records.drift_clouds import CONTENT
 from stages.records.drift_curves import Curve, curve, families_of, size_curve
 from stages.records.drifting import SIZES, Subject
-from stages.statistics.layer_trend import FEWEST_LAYERS, Estimate, LayerTrend, layer_trend, spread
+from stages.statistics.layer_trend import FEWEST_LAYERS, Estimate, LayerTrend, estimate, layer_trend, spread
 from stages.statistics.rank_correlation import spearman
 from stages.statistics.transitions import FEWEST_STEPS, Transitions, detect
 
@@ -67,19 +67,11 @@ def late_share(found: Curve, confidence: float) -> Estimate:
         return Estimate(*[float("nan")] * 4)
     share = late / total
     deviations = (own[2] - share * sum(own)) / total
-    return _estimate(float(share), deviations, confidence)
+    return estimate(float(share), deviations, confidence)
 
 
 def mean_over_depth(found: Curve, confidence: float) -> Estimate:
-    return _estimate(float(found.y.mean()), found.deviations.mean(axis=-1), confidence)
-
-
-def _estimate(value: float, deviations: np.ndarray, confidence: float) -> Estimate:
-    from scipy.stats import t
-
-    error = float(np.sqrt((deviations**2).mean()))
-    reach = float(t.ppf(0.5 + confidence / 2, len(deviations))) * error
-    return Estimate(value, error, value - reach, value + reach)
+    return estimate(float(found.y.mean()), found.deviations.mean(axis=-1), confidence)
 
 
 def _leaves(kind: str, trend: LayerTrend, found: Curve, confidence: float) -> dict:

@@ -48,6 +48,15 @@ class Spread(NamedTuple):
     """spreading, compression, or undecided"""
 
 
+def estimate(value: float, deviations: np.ndarray, confidence: float) -> Estimate:
+    """``value`` ± t se, se the rms of its ``deviations`` (K,), t of K degrees of freedom."""
+    from scipy.stats import t
+
+    error = float(np.sqrt((deviations**2).mean()))
+    reach = float(t.ppf(0.5 + confidence / 2, len(deviations))) * error
+    return Estimate(value, error, value - reach, value + reach)
+
+
 def layer_trend(y: np.ndarray, deviations: np.ndarray, confidence: float) -> LayerTrend:
     """Thirds, differences, linear rise and label of ``y`` (T,) with errors from ``deviations`` (K, T).
 
@@ -67,15 +76,15 @@ def layer_trend(y: np.ndarray, deviations: np.ndarray, confidence: float) -> Lay
     _require_curve(y, deviations)
     early, middle, late = _thirds(len(y))
 
-    def estimate(contrast: np.ndarray, level: float = confidence) -> Estimate:
-        return _estimate(contrast, y, deviations, level)
+    def of(contrast: np.ndarray) -> Estimate:
+        return _estimate(contrast, y, deviations, confidence)
 
     return LayerTrend(
-        *(estimate(third) for third in (early, middle, late)),
-        estimate(middle - early),
-        estimate(late - middle),
-        estimate(late - early),
-        estimate(_rise(len(y))),
+        *(of(third) for third in (early, middle, late)),
+        of(middle - early),
+        of(late - middle),
+        of(late - early),
+        of(_rise(len(y))),
         _label(y, deviations, 1 - (1 - confidence) / 3),
     )
 
@@ -131,12 +140,8 @@ def _rise(size: int) -> np.ndarray:
 
 
 def _estimate(contrast: np.ndarray, y: np.ndarray, deviations: np.ndarray, confidence: float) -> Estimate:
-    """c'y ± t se, se the rms of D c over its K rows, t of K degrees of freedom."""
-    from scipy.stats import t
-
-    value, error = float(contrast @ y), float(np.sqrt(((deviations @ contrast) ** 2).mean()))
-    reach = float(t.ppf(0.5 + confidence / 2, len(deviations))) * error
-    return Estimate(value, error, value - reach, value + reach)
+    """Of c'y, whose deviations are D c."""
+    return estimate(float(contrast @ y), deviations @ contrast, confidence)
 
 
 def _sign(estimate: Estimate) -> int:

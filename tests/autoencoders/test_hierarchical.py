@@ -105,14 +105,19 @@ def test_the_loss_is_the_weighted_sum_and_names_what_is_not_finite():
     of, x = model(), data()
     found = of(x)
     weights = losses.Weights(top=0.5, sparsity=0.1, cross=0.2, biorthogonal=0.3, causal=0.4)
-    total, terms = losses.loss(of, x, found, weights)
+    inverse = torch.diag(torch.arange(1.0, 1 + SHAPE.d, dtype=torch.float64))
+    total, terms = losses.loss(of, x, found, weights, inverse)
+    assert terms["causal"].item() == pytest.approx(losses.orthogonality(of, inverse).item())
+    assert terms["causal"].item() != pytest.approx(terms["cross"].item(), rel=1e-3)
     expected = terms["reconstruction"] + sum(getattr(weights, name) * terms[name] for name in weights._fields)
     assert total.item() == pytest.approx(expected.item())
     assert terms["reconstruction"].item() == pytest.approx(
         ((x - found.whole).square().sum() / (x - x.mean(0)).square().sum()).item()
     )
     with pytest.raises(ValueError, match="not finite .*reconstruction nan"):
-        losses.loss(of, x * float("nan"), found, weights)
+        losses.loss(of, x * float("nan"), found, weights, inverse)
+    with pytest.raises(ValueError, match="weight 0.4 of the causal term without"):
+        losses.loss(of, x, found, weights)
 
 
 def test_normalising_keeps_lengths_and_gradients_lie_along_the_sphere():

@@ -2,6 +2,7 @@
 
 import drift_study as study
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from numpy.testing import assert_allclose
@@ -10,7 +11,15 @@ from scipy.stats import t
 from stages import drift
 from stages.activations.samples import FINAL, Header, write_samples
 from stages.figures import drift_clouds, drift_depth, drift_pairs, drift_steps
-from stages.figures.drift_inputs import ALONE, curve_table, headline, name_points, point_names, read_inputs
+from stages.figures.drift_inputs import (
+    ALONE,
+    curve_table,
+    headline,
+    mean_by_point,
+    name_points,
+    point_names,
+    read_inputs,
+)
 from stages.figures.style import save, sheet
 from stages.params.drift import Drift, load_scope
 from stages.params.loading import load
@@ -335,3 +344,8 @@ def test_every_basis_is_over_its_own_mean(pair):
     assert_allclose(rows.groupby(["line", "kind", "basis"])["relative"].mean(), 1)
     labels = {line.get_label() for line in drawn("bases", pair).axes[0].lines}
     assert labels == {"raw", "unit", "shared_pca", "shared_pca_unit"}
+
+
+def test_a_mean_over_tasks_is_missing_where_a_task_is():
+    rows = pd.DataFrame({"line": ["base"] * 4, "point": [0, 0, 1, 1], "value": [1.0, np.nan, 2.0, 4.0]})
+    assert mean_by_point(rows)["value"].tolist() == pytest.approx([np.nan, 3.0], nan_ok=True)

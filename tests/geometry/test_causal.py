@@ -153,6 +153,13 @@ def test_a_projector_keeps_the_energy_of_squares():
     assert basis.shape[1] == 3
 
 
+def test_corners_as_far_from_their_centre_have_the_cosine_of_a_simplex_without_being_one():
+    square = causal.simplex(np.array([[1.0, 0], [0, 1], [-1, 0], [0, -1]]))
+    assert square.cosine == pytest.approx(-1 / 3) and square.cosine_sd > 0.3 and square.edge_variation > 0.1
+    uneven = causal.simplex(np.array([[3.0, 0], [0, 1], [-1, 0], [0, -1]]))
+    assert uneven.cosine != pytest.approx(-1 / 3, abs=1e-3)
+
+
 def test_a_regular_simplex_and_a_line():
     regular = causal.simplex(5 * np.linalg.qr(gaussian(9, 9))[0][:4] + 3)
     assert regular == pytest.approx((0, -1 / 3, 0, 1), abs=1e-7)
