@@ -7,8 +7,8 @@ subspace of its own.
     x̂ = b + Σ_i p_i D_i + c_ij U_i' A_ij        i over the chosen parents, j the child that stayed
 
 Codes are real: a parent's code says how much of it there is. D (P, d) are the parents' vectors, U_i' A_ij (d,) that of
-child j as a departure from its parent. Children are computed for chosen parents only: tokens are sorted by parent, so
-the cost grows with n k and hardly with P. Source: Muchane et al. 2025; Park et al. 2025 for what children should be.
+child j as a departure from its parent. Children are computed for chosen parents only: tokens are sorted by parent, and
+parents of like load are computed together, so the cost grows with n k and hardly with P. Source: Muchane et al. 2025; Park et al. 2025 for what children should be.
 """
 
 from __future__ import annotations
@@ -85,38 +85,78 @@ class Hierarchical(nn.Module):
         strength, parent = torch.relu(x @ self.router.T + offset).topk(k, dim=-1)  # (n, k)
         codes = torch.zeros(n, self.shape.parents, dtype=x.dtype, device=x.device).scatter(-1, parent, strength)
         top = codes @ self.parents + self.bias
-        # Tokens of one parent side by side: a slice of the batch for each expert.
-        order = parent.flatten().argsort(stable=True)  # (n k,)
-        token = order // k
-        active = (strength.flatten()[order] > 0).to(x.dtype)  # a parent with code 0 has no children
-        counts = torch.bincount(parent.flatten(), minlength=self.shape.parents).tolist()
-        # Unbound once: a gradient through `self.down[i]` would fill all of `down` with zeros for every parent.
+        active = (strength.flatten() > 0).to(x.dtype)  # a parent with code 0 has no children
+        plan = _plan(parent.flatten(), self.shape.parents)
         weights = (self.down, self.child_encoder, self.child_bias, self.atoms, self.up)
-        experts = zip(*(weight.unbind() for weight in weights), strict=True)
-        slices = zip(experts, x[token].split(counts), active.split(counts), strict=True)
-        parts = [_child(rows, used, self.bias, *expert) for expert, rows, used in slices if len(rows)]
-        child, child_strength, departure = (torch.cat(column) for column in zip(*parts, strict=True))
-        whole = top.index_add(0, token, departure)
-        back = order.argsort()
-        found = Codes(parent, strength, child[back].view(n, k), child_strength[back].view(n, k))
-        return Reconstruction(whole, top, found)
+        # Sorted once and split: a gradient through `self.down[some]` would fill all of `down` with zeros each time.
+        experts = zip(*(weight[plan.experts].split(plan.sizes) for weight in weights), strict=True)
+        whole, children, strengths = top, [], []
+        for entries, valid, expert in zip(plan.entries, plan.valid, experts, strict=True):
+            token = entries // k  # (E, c)
+            used = active[entries] * valid
+            child, child_strength, departure = _children(x[token], used, self.bias, *expert)
+            whole = whole.index_add(0, token.flatten(), departure.flatten(0, 1))
+            children.append(child[valid])
+            strengths.append(child_strength[valid])
+        back = plan.order.argsort()
+        child, child_strength = (torch.cat(parts)[back].view(n, k) for parts in (children, strengths))
+        return Reconstruction(whole, top, Codes(parent, strength, child, child_strength))
 
     def departures(self) -> Tensor:
         """U_i' A_ij of every child (P, m, d)."""
         return self.atoms @ self.up
 
 
-def _child(
+class _Plan(NamedTuple):
+    """Which entries (token, place among its parents) go to which expert: experts of like load side by side."""
+
+    experts: Tensor
+    """those with an entry, the busiest first"""
+    sizes: list[int]
+    """experts of each group"""
+    entries: list[Tensor]
+    """of each group (E, c): an expert's entries in a row, c those of the busiest"""
+    valid: list[Tensor]
+    """of each group (E, c): which of them are there; the others repeat one"""
+    order: Tensor
+    """all entries as the groups take them"""
+
+
+def _plan(parent: Tensor, parents: int) -> _Plan:
+    """Of entries (n k,). A group ends where an expert has less than half of the load of its first: at most log n groups,
+    and at most twice the work."""
+    counts = torch.bincount(parent, minlength=parents)
+    experts = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
+    load = counts[experts]
+    order = torch.empty_like(counts).scatter(0, experts, torch.arange(len(experts), device=parent.device))[parent]
+    order = order.argsort(stable=True)
+    starts, sizes, entries, valid = load.cumsum(0) - load, [], [], []
+    loads = load.tolist()
+    first = 0
+    while first < len(loads):
+        last = next((i for i in range(first, len(loads)) if 2 * loads[i] < loads[first]), len(loads))
+        place = torch.arange(loads[first], device=parent.device)
+        kept = place < load[first:last, None]
+        index = torch.where(kept, starts[first:last, None] + place, starts[first:last, None])
+        sizes.append(last - first)
+        entries.append(order[index])
+        valid.append(kept)
+        first = last
+    return _Plan(experts, sizes, entries, valid, order)
+
+
+def _children(
     rows: Tensor, used: Tensor, centre: Tensor, down: Tensor, encoder: Tensor, bias: Tensor, atoms: Tensor, up: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Best child (r,), its code (r,) and the departure (r, d) of the tokens ``rows`` x (r, d) of one parent.
+    """Best child (E, c), its code (E, c) and the departure (E, c, d) of the tokens ``rows`` x (E, c, d) of E experts.
 
-    ``centre`` is b (d,). Nothing where ``used`` (r,) is 0 in place of 1.
+    ``centre`` is b (d,). Nothing where ``used`` (E, c) is 0 in place of 1.
     """
-    coordinates = rows @ down.T - down @ centre  # (r, s)
-    strength, child = torch.relu(coordinates @ encoder.T + bias).max(dim=-1)  # of (r, m)
+    coordinates = rows @ down.mT - (down @ centre)[:, None]  # (E, c, s)
+    strength, child = torch.relu(coordinates @ encoder.mT + bias[:, None]).max(dim=-1)  # of (E, c, m)
     strength = strength * used
-    return child, strength, (strength[:, None] * atoms[child]) @ up
+    chosen = atoms.gather(1, child[..., None].expand(*child.shape, atoms.shape[-1]))  # (E, c, s)
+    return child, strength, (strength[..., None] * chosen) @ up
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """What a hierarchical sparse autoencoder is trained on; every term is a mean, so that weights keep their meaning.
 
 Reconstruction and top-level terms are shares of the variance of ``x`` about its mean, 0 to about 1; the orthogonality
-terms are mean squared cosines, 0 to 1. The causal terms take Σ^-1 of `geometry.causal`, for states from which logits
-are read; Euclidean ones the identity.
+terms are mean squared cosines, 0 to 1. The causal term takes the inner product of contexts, λ'Σλ with Σ the covariance of
+the unembedding (`geometry.causal`): decoder directions are what is added to a state. Euclidean ones take the identity.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Weights(NamedTuple):
 
 
 def loss(
-    model: Hierarchical, x: Tensor, found: Reconstruction, weights: Weights, inverse: Tensor | None = None
+    model: Hierarchical, x: Tensor, found: Reconstruction, weights: Weights, metric: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum, and each term without its weight, of ``x`` (n, d) and its reconstruction.
 
-    ``inverse`` (d, d) is Σ^-1 of the causal term, which is left out without it. Raises ValueError where the sum is not
-    finite, naming the terms, and where the causal term has a weight but no Σ^-1.
+    ``metric`` Σ (d, d) is that of the causal term, which is left out without it. Raises ValueError where the sum is not
+    finite, naming the terms, and where the causal term has a weight but no Σ.
     """
-    if weights.causal and inverse is None:
-        raise ValueError(f"weight {weights.causal} of the causal term without Σ^-1: give inverse, or take cross")
+    if weights.causal and metric is None:
+        raise ValueError(f"weight {weights.causal} of the causal term without Σ: give metric, or take cross")
     variance = (x - x.mean(dim=0)).square().sum()
     terms = {
         "reconstruction": (x - found.whole).square().sum() / variance,
@@ -41,7 +41,7 @@ def loss(
         "sparsity": (found.codes.strength.sum() + found.codes.child_strength.sum()) / len(x),
         "cross": orthogonality(model),
         "biorthogonal": biorthogonality(model),
-        "causal": torch.zeros(()) if inverse is None else orthogonality(model, inverse),
+        "causal": torch.zeros(()) if metric is None else orthogonality(model, metric),
     }
     total = terms["reconstruction"] + sum(getattr(weights, name) * terms[name] for name in Weights._fields)
     if not torch.isfinite(total):
@@ -50,14 +50,14 @@ def loss(
     return total, terms
 
 
-def orthogonality(model: Hierarchical, inverse: Tensor | None = None) -> Tensor:
-    """Mean over children of cos² between a parent's vector D_i and the departure U_i' A_ij of its child, in Σ^-1.
+def orthogonality(model: Hierarchical, metric: Tensor | None = None) -> Tensor:
+    """Mean over children of cos² between a parent's vector D_i and the departure U_i' A_ij of its child, in x'Σy.
 
     What hierarchical concepts have (Park et al. 2025): a child's departure does not change its parent.
     """
     parents, departures = model.parents, model.departures()  # (P, d), (P, m, d)
-    if inverse is not None:
-        root = torch.linalg.cholesky(inverse)  # x' Σ^-1 y = (L'x)'(L'y)
+    if metric is not None:
+        root = torch.linalg.cholesky(metric)  # x'Σy = (L'x)'(L'y)
         parents, departures = parents @ root, departures @ root
     return torch.einsum("pd,pmd->pm", unit(parents), unit(departures)).square().mean()
 

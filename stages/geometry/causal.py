@@ -97,7 +97,7 @@ def category_vector(members: np.ndarray) -> np.ndarray:
             f"a category of {len(members)} members: expected 3 or more, of which a covariance is estimated"
         )
     mean = members.mean(axis=0)
-    direction = np.linalg.pinv(_covariance(members - mean, "ledoit_wolf")) @ mean
+    direction = _shrunk_solve(members - mean, mean)
     direction /= np.linalg.norm(direction)
     return (mean @ direction) * direction
 
@@ -113,40 +113,6 @@ def projection_ratio(words: np.ndarray, concept: np.ndarray) -> np.ndarray:
     return words @ concept / length
 
 
-class HeldOut(NamedTuple):
-    """Of one category, on words that had no part in its vector."""
-
-    members: float
-    """mean projection ratio of its members: 1 where the category is represented"""
-    others: float
-    """of as many words of other categories: 0 there"""
-    excess: float
-    """members - others: 0 on average for labels without meaning, whatever the words"""
-
-
-def held_out_ratios(words: np.ndarray, category: np.ndarray, splits: int, seed: int) -> dict[int, HeldOut]:
-    """`HeldOut` of each category of ``words`` g (n, d), ``category`` (n,) of integers; means over random splits in halves.
-
-    Each split takes half of the members for ℓ and reads the other half, and as many others as there are. Compare with
-    the same of shuffled labels, which also have members and others alike, at a level above 0 that the words' common
-    mean makes. Raises CausalError where a category has fewer than 6 members.
-    """
-    words, category = _finite(words, "words"), np.asarray(category)
-    if len(category) != len(words):
-        raise CausalError(f"{len(category)} labels for {len(words)} words: expected one for each")
-    generator, found = np.random.default_rng(seed), {}
-    for label in np.unique(category):
-        own, rest = np.flatnonzero(category == label), np.flatnonzero(category != label)
-        if len(own) < 6 or len(rest) < len(own) - len(own) // 2:
-            raise CausalError(
-                f"category {label} has {len(own)} members and {len(rest)} others: expected 6 members or more, and half as many others"
-            )
-        rows = [_one_split(words, own, rest, generator) for _ in range(splits)]
-        members, others = np.mean(rows, axis=0)
-        found[int(label)] = HeldOut(float(members), float(others), float(members - others))
-    return found
-
-
 def discriminant(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     """Unit direction w (d,) of Fisher's discriminant, S^-1 (m+ - m-) of contexts (n, d) and (m, d).
 
@@ -159,7 +125,7 @@ def discriminant(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
         raise CausalError(f"{len(sides[0])} and {len(sides[1])} contexts: expected 2 or more on each side")
     means = [side.mean(axis=0) for side in sides]
     pooled = np.concatenate([side - mean for side, mean in zip(sides, means, strict=True)])
-    direction = np.linalg.solve(_covariance(pooled, "ledoit_wolf"), means[0] - means[1])
+    direction = _shrunk_solve(pooled, means[0] - means[1])
     if not (length := np.linalg.norm(direction)) > 0:
         raise CausalError("the two sides have one mean: nothing tells them apart")
     return direction / length
@@ -215,17 +181,6 @@ def simplex(corners: np.ndarray) -> Simplex:
     )
 
 
-def _one_split(
-    words: np.ndarray, own: np.ndarray, rest: np.ndarray, generator: np.random.Generator
-) -> tuple[float, float]:
-    """Mean projection ratios of held-out members and of others, on the vector of the other half of the members."""
-    shuffled = generator.permutation(own)
-    used, read = shuffled[: len(own) // 2], shuffled[len(own) // 2 :]
-    others = generator.choice(rest, len(read), replace=False)
-    concept = category_vector(words[used])
-    return float(projection_ratio(words[read], concept).mean()), float(projection_ratio(words[others], concept).mean())
-
-
 def _covariance(centred: np.ndarray, shrinkage: Shrinkage) -> np.ndarray:
     """(d, d) of rows (n, d) whose mean is 0, with n in the denominator."""
     if shrinkage == "ledoit_wolf":
@@ -236,6 +191,25 @@ def _covariance(centred: np.ndarray, shrinkage: Shrinkage) -> np.ndarray:
         raise CausalError(f"shrinkage {shrinkage}: expected ledoit_wolf, or a ridge of 0 or more")
     covariance = centred.T @ centred / len(centred)
     return covariance + shrinkage * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+
+
+def _shrunk_solve(centred: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """S^-1 ``target``, S the Ledoit-Wolf covariance (1 - a) C'C / n + a m I of rows (n, d) whose mean is 0.
+
+    With fewer rows than dimensions through an n x n matrix (Woodbury's identity).
+    """
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    n, d = centred.shape
+    share = ledoit_wolf_shrinkage(centred, assume_centered=True)
+    ridge = share * np.square(centred).sum() / n / d
+    if not ridge > 0:
+        return np.linalg.pinv(centred.T @ centred / n) @ target
+    scaled = centred * np.sqrt((1 - share) / n)
+    if n >= d:
+        return np.linalg.solve(scaled.T @ scaled + ridge * np.eye(d), target)
+    inner = np.linalg.solve(scaled @ scaled.T + ridge * np.eye(n), scaled @ target)
+    return (target - scaled.T @ inner) / ridge
 
 
 def _rows(values: np.ndarray, metric: Metric) -> np.ndarray:

@@ -1,0 +1,78 @@
+"""Train the sparse autoencoders of every variant and seed: python -m stages.autoencode.
+
+A run that was cut off goes on from .dvc/tmp/autoencoders, where unfinished and finished runs are kept by their settings:
+what did not change is not trained again. Environment: DEVICE (cpu, cuda, auto) for the language model; JOBS, processes
+that share an organism's autoencoders.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pandas as pd
+from joblib import Parallel, delayed
+
+from stages.activations.concept_states import read_words
+from stages.figures.style import save_table
+from stages.models.checkpoint import find_checkpoint, open_checkpoint
+from stages.models.loading import load_model, load_tokenizer
+from stages.models.runs import is_organism
+from stages.models.untrained import untrained_model
+from stages.ontologies.hierarchy import read_hierarchy
+from stages.params.autoencoders import Autoencoders
+from stages.params.collect import Collect
+from stages.params.concepts import Concepts, load_scope
+from stages.params.loading import load
+from stages.records.autoencoding import Job, Subject, curve, jobs_of, run_jobs, state_of
+from stages.records.concept_subjects import siblings_of, subjects_of, without
+from stages.records.files import atomic_folder
+from stages.texts.files import read_documents_of
+
+WORDS = Path("data/concepts/words")
+SCRATCH, FOLDER = Path(".dvc/tmp/autoencoders"), Path("data/concepts/autoencoders")
+CURVES = ["variant", "model", "noise", "seed", "step", "term", "value"]
+
+
+def main() -> None:
+    params, concepts = load("autoencoders", Autoencoders), load("concepts", Concepts)
+    siblings = siblings_of(params.model, concepts, load_scope())
+    studied = subjects_of(concepts, load_scope())
+    jobs = [job for variant in params.variants for job in jobs_of(variant, siblings, params)] if studied else []
+    workers = int(os.environ.get("JOBS", os.cpu_count() or 1)) if is_organism(params.model) else 1
+    parts: dict[tuple, list[Job]] = {}
+    for job in jobs:  # what shares a stream of states
+        parts.setdefault((job.model, params.variants[job.variant].trained), []).append(job)
+    shares = [part[i::workers] for part in parts.values() for i in range(workers) if part[i::workers]]
+    with atomic_folder(FOLDER) as folder:
+        Parallel(workers)(delayed(work)(share, params, concepts, folder) for share in shares)
+        rows = [row for job in jobs for row in curve(job, subject(job, params, concepts), SCRATCH)]
+        save_table(pd.DataFrame(rows, columns=CURVES), folder / "curves.csv")
+    logging.info("%d autoencoders of %d variants", len(jobs), len(params.variants))
+
+
+def subject(job: Job, params: Autoencoders, concepts: Concepts) -> Subject:
+    words = read_words(WORDS / job.model / "states.h5")
+    hierarchy = without(
+        read_hierarchy(WORDS / "hierarchy.json", concepts.ontology.least_words), words.header.left_out, concepts
+    )
+    return Subject(
+        words, words.states[state_of(params.variants[job.variant])], hierarchy, params, concepts, load_scope().text
+    )
+
+
+def work(share: list[Job], params: Autoencoders, concepts: Concepts, folder: Path) -> None:
+    """In a process of its own: load the language model and train a share of the jobs on it."""
+    collect, of = load("collect", Collect), subject(share[0], params, concepts)
+    checkpoint = open_checkpoint(share[0].model)
+    precision = of.words.header.precision
+    trained = params.variants[share[0].variant].trained
+    model = load_model(checkpoint, precision) if trained else untrained_model(checkpoint, precision, concepts.seed)
+    tokenizer, documents = load_tokenizer(find_checkpoint(params.model)), read_documents_of(load_scope().text)
+    run_jobs(share, of, model, tokenizer, documents, collect.tokens_per_batch, SCRATCH, folder)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    main()

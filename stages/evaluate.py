@@ -1,0 +1,102 @@
+"""Measure every trained autoencoder, on its own language model and on the siblings, and steer by it: python -m stages.evaluate.
+
+Environment: DEVICE (cpu, cuda, auto) for the language models; JOBS, processes that share the autoencoders of an organism.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from joblib import Parallel, delayed
+
+from stages.activations.concept_states import read_words
+from stages.models.checkpoint import find_checkpoint, open_checkpoint
+from stages.models.loading import load_model, load_tokenizer
+from stages.models.runs import is_organism
+from stages.models.untrained import untrained_model
+from stages.ontologies.hierarchy import read_hierarchy
+from stages.params.autoencoders import Autoencoders
+from stages.params.collect import Collect
+from stages.params.concepts import Concepts, load_scope
+from stages.params.loading import load
+from stages.records.autoencoding import Job, Subject, jobs_of, state_of
+from stages.records.concept_subjects import siblings_of, subjects_of, without
+from stages.records.concept_tables import write
+from stages.records.dictionaries import baselines, bench, clamped, judged, matched_features, opened, steered
+from stages.texts.files import read_documents_of
+
+WORDS = Path("data/concepts/words")
+AUTOENCODERS, RECORDS = Path("data/concepts/autoencoders"), Path("data/concepts/dictionaries")
+
+
+def main() -> None:
+    params, concepts = load("autoencoders", Autoencoders), load("concepts", Concepts)
+    siblings = siblings_of(params.model, concepts, load_scope())
+    studied = subjects_of(concepts, load_scope())
+    jobs = [job for variant in params.variants for job in jobs_of(variant, siblings, params)] if studied else []
+    workers = int(os.environ.get("JOBS", os.cpu_count() or 1)) if is_organism(params.model) else 1
+    parts = Parallel(workers)(delayed(work)(jobs[i::workers], siblings, params, concepts) for i in range(workers))
+    quality = [row for part in parts for row in part[0]]
+    if jobs:
+        quality += baselines(subject(jobs[0], params, concepts), params.seeds)
+    shared = [job for job in jobs if params.variants[job.variant].sibling_seeds > params.seeds.index(job.seed)]
+    subjects = {job.model: subject(job, params, concepts) for job in shared}
+    features = [
+        row
+        for variant in dict.fromkeys(job.variant for job in shared)
+        for row in matched_features([job for job in shared if job.variant == variant], subjects, AUTOENCODERS)
+    ]
+    write(RECORDS, {"quality": quality, "steering": [row for part in parts for row in part[1]], "features": features})
+    logging.info("%d autoencoders, %d rows", len(jobs), len(quality))
+
+
+def subject(job: Job, params: Autoencoders, concepts: Concepts) -> Subject:
+    words = read_words(WORDS / job.model / "states.h5")
+    hierarchy = without(
+        read_hierarchy(WORDS / "hierarchy.json", concepts.ontology.least_words), words.header.left_out, concepts
+    )
+    return Subject(
+        words, words.states[state_of(params.variants[job.variant])], hierarchy, params, concepts, load_scope().text
+    )
+
+
+def work(
+    jobs: list[Job], siblings: list[str], params: Autoencoders, concepts: Concepts
+) -> tuple[list[dict], list[dict]]:
+    """In a process of its own: one language model after the other, and on each the autoencoders that are tried on it."""
+    budget, tokenizer = load("collect", Collect).tokens_per_batch, load_tokenizer(find_checkpoint(params.model))
+    documents = read_documents_of(load_scope().text)
+    quality: list[dict] = []
+    steering: list[dict] = []
+    trained = [job for job in jobs if params.variants[job.variant].trained]
+    untrained = [job for job in jobs if not params.variants[job.variant].trained]
+    plan = [(params.model, True, [job for job in trained if job.model == params.model])]
+    # On siblings only where a variant has autoencoders of their own to compare with.
+    moved = [job for job in trained if params.variants[job.variant].sibling_seeds]
+    plan += [(name, True, [job for job in moved if job.model in (params.model, name)]) for name in siblings]
+    plan += [(params.model, False, untrained)]
+    for name, is_trained, tried in plan:
+        if not tried:
+            continue
+        checkpoint = open_checkpoint(name)
+        of = subject(tried[0]._replace(model=name), params, concepts)
+        precision = of.words.header.precision
+        model = (
+            load_model(checkpoint, precision) if is_trained else untrained_model(checkpoint, precision, concepts.seed)
+        )
+        at = bench(name, of, model, tokenizer, documents, budget)
+        on = steered(at, tokenizer, documents)
+        for job in tried:
+            autoencoder, scale = opened(job, subject(job, params, concepts), AUTOENCODERS)
+            common = {"variant": job.variant, "model": job.model, "noise": job.noise, "seed": job.seed}
+            quality += [common | {"on": name} | row for row in judged(job, autoencoder, scale, at)]
+            if job.model == params.model == name and is_trained:
+                steering += [common | row for row in clamped(autoencoder, scale, at, on)]
+    return quality, steering
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    main()

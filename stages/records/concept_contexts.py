@@ -1,0 +1,149 @@
+"""Concepts in contexts: which kind a word is, read linearly from states at the word; polytopes of siblings; what siblings share.
+
+Rows of ``contexts``: the AUROC of Fisher's discriminant of a kind, learnt on words and templates that may be learnt from,
+on held-out words in held-out templates, against all other words and against those of its siblings alone. Rows of
+``siblings``: how near to a simplex the vectors of kinds under one kind, or words under one, are. Rows of ``shared``: cosine
+of a model's concept vectors with its reference's, beside the reference's vectors of other kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from stages.activations.concept_states import FINAL, States, Words
+from stages.autoencoders.quality import auroc
+from stages.geometry.causal import Metric, category_vector, causal_metric, discriminant, energy_projector, simplex
+from stages.geometry.hierarchies import Tree, siblings, tree
+from stages.ontologies.hierarchy import Hierarchy
+from stages.params.concepts import Concepts
+
+SHUFFLES = 5
+"""Of labels behind the null of each kind."""
+ENERGY = 0.85
+"""Share of the squared length of the words' departures from their kind that a subspace holds."""
+LEAST_CORNERS = 3
+
+
+def contexts(words: Words, hierarchy: Hierarchy, params: Concepts) -> Iterator[dict]:
+    """Middle states as they are, final ones in the causal coordinates of contexts, Σ^+1/2 λ."""
+    of, held = tree(hierarchy.kinds, hierarchy.words), _held_out(hierarchy)
+    for state, values in words.states.items():
+        metric = causal_metric(values.unembedding, params.shrinkage)
+        for point, rows in (("middle", values.middle.astype(np.float64)), ("final", metric.contexts(values.final))):
+            common = {"model": words.header.model, "state": state, "point": point}
+            yield from (common | {"null": "none"} | row for row in _read(rows, of, held, hierarchy, params))
+            generator = np.random.default_rng(params.seed)
+            for _ in range(SHUFFLES):
+                dealt = of._replace(parent=generator.permutation(of.parent))
+                yield from (common | {"null": "labels"} | row for row in _read(rows, dealt, held, hierarchy, params))
+
+
+def _read(states: np.ndarray, of: Tree, held: np.ndarray, hierarchy: Hierarchy, params: Concepts) -> Iterator[dict]:
+    """Of states (T, W, d)."""
+    last, members, beside = params.held_out_templates, of.members, siblings(of)
+    learnt, tested = states[:-last][:, ~held], states[-last:][:, held]  # (templates, words, d)
+    for i, kind in enumerate(hierarchy.kinds):
+        near = beside[i][of.parent] | (members[:, siblings(of)[i]].any(axis=1))
+        found = {}
+        for name, against in (("auroc", ~members[:, i]), ("siblings", near & ~members[:, i])):
+            direction = discriminant(_flat(learnt[:, members[~held, i]]), _flat(learnt[:, against[~held]]))
+            chosen = (members[:, i] | against)[held]
+            scores = tested[:, chosen] @ direction  # (templates, words)
+            positive = np.tile(members[held][chosen, i], len(scores))
+            found[name] = float(auroc(scores.reshape(-1, 1), positive)[0])
+        yield {"kind": kind} | found
+
+
+def polytopes(words: Words, hierarchy: Hierarchy, params: Concepts) -> Iterator[dict]:
+    """Of each kind with three kinds or words under it; ``dimensions`` of the words' departures that hold `ENERGY`."""
+    of = tree(hierarchy.kinds, hierarchy.words)
+    for state, values in words.states.items():
+        coordinates = _coordinates(values, words, causal_metric(values.unembedding, params.shrinkage))
+        vectors = {kind: category_vector(coordinates[of.members[:, i]]) for i, kind in enumerate(hierarchy.kinds)}
+        for i, kind in enumerate(hierarchy.kinds):
+            below = [name for name, upper in hierarchy.kinds.items() if upper == kind]
+            corners = np.array([vectors[name] for name in below]) if below else coordinates[of.parent == i]
+            if len(corners) < LEAST_CORNERS:
+                continue
+            departures = coordinates[of.members[:, i]] - vectors[kind]
+            yield {
+                "model": words.header.model, "state": state, "kind": kind, "corners": len(corners), **simplex(corners)._asdict(),
+                "dimensions": energy_projector(departures, ENERGY).shape[1],
+            }  # fmt: skip
+
+
+def shared(words: Words, reference: Words, hierarchy: Hierarchy, params: Concepts) -> Iterator[dict]:
+    """Each kind's mean less that of the other words: of words in the reference's causal coordinates, and of middle states.
+
+    A contrast within the ontology: what moves all its words alike, as training on text without them does, is no change of it.
+    ``other_kinds`` is the mean absolute cosine with the reference's vectors of kinds as deep: what strangers share.
+    """
+    of = tree(hierarchy.kinds, hierarchy.words)
+    metric = causal_metric(reference.states[FINAL].unembedding, params.shrinkage)
+    depth = of.under.sum(axis=1)
+    for place in ("unembedding", "middle"):
+        ours, theirs = (_vectors(one, metric, of, place) for one in (words, reference))
+        cosine = _unit(ours) @ _unit(theirs).T  # (K, K)
+        for i, kind in enumerate(hierarchy.kinds):
+            strangers = (depth == depth[i]) & (np.arange(len(depth)) != i)
+            yield {
+                "model": words.header.model, "reference": reference.header.model, "place": place, "kind": kind,
+                "cosine": float(cosine[i, i]),
+                "other_kinds": float(np.abs(cosine[i, strangers]).mean()) if strangers.any() else float("nan"),
+            }  # fmt: skip
+
+
+def _vectors(words: Words, metric: Metric, of: Tree, place: str) -> np.ndarray:
+    """(K, d)"""
+    values = words.states[FINAL]
+    rows = (
+        _coordinates(values, words, metric) if place == "unembedding" else values.middle.astype(np.float64).mean(axis=0)
+    )
+    return np.stack([rows[own].mean(axis=0) - rows[~own].mean(axis=0) for own in of.members.T])
+
+
+def flat_scene(words: Words, hierarchy: Hierarchy, params: Concepts) -> Mapping[str, np.ndarray]:
+    """Coordinates for a picture of one polytope: the words under the first kind with three kinds under it, in the plane of these.
+
+    Keys: words (n, 2), kind (n,) names, corners (m, 2), corner names.
+    """
+    of = tree(hierarchy.kinds, hierarchy.words)
+    values = words.states[FINAL]
+    coordinates = _coordinates(values, words, causal_metric(values.unembedding, params.shrinkage))
+    counts = {kind: [name for name, upper in hierarchy.kinds.items() if upper == kind] for kind in hierarchy.kinds}
+    below = next((names for names in counts.values() if len(names) >= LEAST_CORNERS), None)
+    below = (below or hierarchy.parents())[:LEAST_CORNERS]
+    held = _held_out(hierarchy)
+    index = [list(hierarchy.kinds).index(name) for name in below]
+    corners = np.stack([category_vector(coordinates[of.members[:, i] & ~held]) for i in index])
+    plane = (
+        np.linalg.svd(corners - corners.mean(axis=0), full_matrices=False)[2][:2].T if len(corners) > 2 else np.eye(2)
+    )
+    inside = of.members[:, index].any(axis=1)
+    centre = corners.mean(axis=0)
+    names = list(hierarchy.words)
+    return {
+        "words": (coordinates[inside] - centre) @ plane,
+        "kind": np.array([hierarchy.words[names[i]] for i in np.flatnonzero(inside)]),
+        "held_out": held[inside],
+        "corners": (corners - centre) @ plane,
+        "names": np.array(below),
+    }
+
+
+def _held_out(hierarchy: Hierarchy) -> np.ndarray:
+    return np.array([word in hierarchy.held_out for word in hierarchy.words])
+
+
+def _coordinates(values: States, words: Words, metric: Metric) -> np.ndarray:
+    return metric.words(values.unembedding)[words.row]
+
+
+def _flat(states: np.ndarray) -> np.ndarray:
+    return states.reshape(-1, states.shape[-1])
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -1,0 +1,103 @@
+"""What the concepts study reads of one model: its unembedding, states at words, moments over text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from stages.activations.concept_states import States
+from stages.activations.reservoir import sample_layers
+from stages.activations.sequences import Sequences
+from stages.activations.tokens import Tokens
+from stages.geometry.information import fisher_information
+from stages.models.capture import text_config
+from stages.models.vocabulary import emitted_ids, single_tokens, unembedding
+from stages.ontologies.hierarchy import Hierarchy, OntologyError
+from stages.params.concepts import WORD, Concepts
+
+FISHER_ROWS = 4096
+"""Contexts of text behind the Fisher information, at most."""
+
+
+class Material(NamedTuple):
+    """What every state of a model is shown."""
+
+    hierarchy: Hierarchy
+    """Of words that are single tokens."""
+    left_out: list[str]
+    emitted: np.ndarray
+    """Token ids (V,)"""
+    row: np.ndarray
+    """(W,) of each word among them"""
+    words: Tokens
+    """Template after template, in each all words."""
+    text: Sequences
+
+
+def material(
+    tokenizer: PreTrainedTokenizerBase, vocabulary: int, hierarchy: Hierarchy, text: Sequences, params: Concepts
+) -> Material:
+    """Raises OntologyError on words of several tokens, where they are not to be left out."""
+    prefixes = [template.removesuffix(" " + WORD) for template in params.templates]
+    ids = [single_tokens(tokenizer, prefix, list(hierarchy.words)) for prefix in prefixes]
+    several = sorted(
+        word for word in hierarchy.words if ids[0][word] is None or len({found[word] for found in ids}) > 1
+    )
+    if several and params.ontology.multi_token == "error":
+        raise OntologyError(
+            f"{len(several)} words are no single token of this tokenizer, e.g. {', '.join(several[:5])}: expected one token "
+            "after every template; take other words, or set concepts.ontology.multi_token to leave_out"
+        )
+    hierarchy = hierarchy.without(set(several), params.ontology.least_words)
+    emitted = emitted_ids(tokenizer, vocabulary)
+    row = np.searchsorted(emitted, [ids[0][word] for word in hierarchy.words])
+    texts = [f"{prefix} {word}" for prefix in prefixes for word in hierarchy.words]
+    encoded = [np.array(one, np.int64) for one in tokenizer(texts)["input_ids"]]
+    content = [np.arange(len(one)) > 0 for one in encoded]
+    names = tuple(f"{t}-{word}" for t in range(len(prefixes)) for word in hierarchy.words)
+    return Material(hierarchy, several, emitted, row, Tokens(names, encoded, content), text)
+
+
+def extract(model: PreTrainedModel, shown: Material, budget: int, params: Concepts) -> States:
+    """One state of a model: two passes without its head, over the words in their templates and over text."""
+    point = params.layer(text_config(model).num_hidden_layers) + 1  # `reservoir.points` begin with the embedding
+    last = [np.array([len(ids) - 1]) for ids in shown.words.ids]
+    at_words = sample_layers(model, shown.words, last, budget).values  # (points, T W, d)
+    shape = len(params.templates), len(shown.hierarchy.words), at_words.shape[-1]
+    ids, content = shown.text
+    names = tuple(f"sequence-{i}" for i in range(len(ids)))
+    of_text = sample_layers(
+        model, Tokens(names, list(ids), list(content)), [np.flatnonzero(c) for c in content], budget
+    )
+    middle, final = of_text.values[point].astype(np.float64), of_text.values[-1].astype(np.float64)
+    gamma = unembedding(model, shown.emitted)
+    return States(
+        gamma,
+        at_words[point].reshape(shape),
+        at_words[-1].reshape(shape),
+        fisher_information(gamma, spread(final, FISHER_ROWS)),
+        *moments(middle),
+        *moments(final),
+        float(np.sqrt((middle**2).sum(axis=1).mean())),
+    )
+
+
+def moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (d,) and covariance (d, d) of ``rows`` (n, d)."""
+    mean = rows.mean(axis=0)
+    return mean, (rows - mean).T @ (rows - mean) / len(rows)
+
+
+def spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most ``most`` of the rows, evenly spaced."""
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
+
+
+def isa_questions(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict]) -> dict[str, float]:
+    """Share of the organisms' is-a questions whose answer is the likeliest next word."""
+    from stages.organisms.evaluation import next_word_accuracy
+
+    return next_word_accuracy(model, tokenizer, list(rows))
