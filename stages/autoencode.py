@@ -23,7 +23,7 @@ from stages.models.untrained import untrained_model
 from stages.ontologies.hierarchy import read_hierarchy
 from stages.params.autoencoders import Autoencoders
 from stages.params.collect import Collect
-from stages.params.concepts import Concepts, load_scope
+from stages.params.concepts import Concepts, load_seeds, load_text
 from stages.params.loading import load
 from stages.records.autoencoding import Job, Subject, curve, jobs_of, run_jobs, state_of
 from stages.records.concept_subjects import siblings_of, subjects_of, without
@@ -37,8 +37,8 @@ CURVES = ["variant", "model", "noise", "seed", "step", "term", "value"]
 
 def main() -> None:
     params, concepts = load("autoencoders", Autoencoders), load("concepts", Concepts)
-    siblings = siblings_of(params.model, concepts, load_scope())
-    studied = subjects_of(concepts, load_scope())
+    siblings = siblings_of(params.model, concepts, load_seeds())
+    studied = subjects_of(concepts, load_seeds())
     jobs = [job for variant in params.variants for job in jobs_of(variant, siblings, params)] if studied else []
     workers = int(os.environ.get("JOBS", os.cpu_count() or 1)) if is_organism(params.model) else 1
     parts: dict[tuple, list[Job]] = {}
@@ -58,7 +58,7 @@ def subject(job: Job, params: Autoencoders, concepts: Concepts) -> Subject:
         read_hierarchy(WORDS / "hierarchy.json", concepts.ontology.least_words), words.header.left_out, concepts
     )
     return Subject(
-        words, words.states[state_of(params.variants[job.variant])], hierarchy, params, concepts, load_scope().text
+        words, words.states[state_of(params.variants[job.variant])], hierarchy, params, concepts, load_text()
     )
 
 
@@ -69,7 +69,7 @@ def work(share: list[Job], params: Autoencoders, concepts: Concepts, folder: Pat
     precision = of.words.header.precision
     trained = params.variants[share[0].variant].trained
     model = load_model(checkpoint, precision) if trained else untrained_model(checkpoint, precision, concepts.seed)
-    tokenizer, documents = load_tokenizer(find_checkpoint(params.model)), read_documents_of(load_scope().text)
+    tokenizer, documents = load_tokenizer(find_checkpoint(params.model)), read_documents_of(load_text())
     run_jobs(share, of, model, tokenizer, documents, collect.tokens_per_batch, SCRATCH, folder)
 
 

@@ -9,16 +9,15 @@ import logging
 import os
 from pathlib import Path
 
-import pandas as pd
 from joblib import Parallel, delayed
 
 from stages.activations.concept_states import read_words
 from stages.figures.style import save_table
 from stages.ontologies.hierarchy import Hierarchy, read_hierarchy
 from stages.params.autoencoders import Autoencoders
-from stages.params.concepts import Concepts, load_scope
+from stages.params.concepts import Concepts, load_seeds
 from stages.params.loading import load
-from stages.records.concept_contexts import contexts, polytopes, shared
+from stages.records.concept_contexts import contexts, polytopes, scene, shared
 from stages.records.concept_gate import gate
 from stages.records.concept_headline import comparisons, headline, per_seed
 from stages.records.concept_subjects import subjects_of, without
@@ -26,21 +25,19 @@ from stages.records.concept_tables import read, typed, write
 from stages.records.files import write_json
 
 FOLDER, WORDS = Path("data/concepts"), Path("data/concepts/words")
+KINDS = ("gate", "pairs", "contexts", "siblings", "shared", "scene")
 METRICS, TABLES = Path("metrics/concepts.json"), Path("plots/concepts")
 
 
 def main() -> None:
     params, autoencoders = load("concepts", Concepts), load("autoencoders", Autoencoders)
-    subjects = subjects_of(params, load_scope())
+    subjects = subjects_of(params, load_seeds())
     hierarchy = read_hierarchy(WORDS / "hierarchy.json", params.ontology.least_words)
     workers = int(os.environ.get("JOBS", os.cpu_count() or 1))
     found = Parallel(workers)(delayed(work)(*pair, hierarchy, params) for pair in subjects.items())
-    rows = {
-        name: [row for one in found for row in one[name]]
-        for name in ("gate", "pairs", "contexts", "siblings", "shared")
-    }
+    rows = {name: [row for one in found for row in one[name]] for name in KINDS}
+    rows["interventions"] = [row for name in subjects for row in read(WORDS / name, "interventions").to_dict("records")]
     tables = {name: typed(name, of) for name, of in rows.items()}
-    tables["interventions"] = pd.concat([read(WORDS / name, "interventions") for name in subjects])
     tables |= {name: read(FOLDER / "dictionaries", name) for name in ("quality", "steering", "features")}
     seeds = per_seed(tables["quality"], tables["steering"], autoencoders.model)
     compared = list(comparisons(seeds, autoencoders, params.confidence))
@@ -60,7 +57,8 @@ def work(name: str, reference: str, hierarchy: Hierarchy, params: Concepts) -> d
     return {
         "gate": rows.to_dict("records"), "pairs": pairs.to_dict("records"), "contexts": list(contexts(words, own, params)),
         "siblings": list(polytopes(words, own, params)),
-        "shared": list(shared(words, other, own, params)) if name != reference else [], "questions": words.header.questions,
+        "shared": list(shared(words, other, own, params)) if name != reference else [],
+        "scene": list(scene(words, own, params)) if name == reference else [], "questions": words.header.questions,
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from stages.models.untrained import untrained_model
 from stages.ontologies.hierarchy import read_hierarchy
 from stages.params.autoencoders import Autoencoders
 from stages.params.collect import Collect
-from stages.params.concepts import Concepts, load_scope
+from stages.params.concepts import Concepts, load_seeds, load_text
 from stages.params.loading import load
 from stages.records.autoencoding import Job, Subject, jobs_of, state_of
 from stages.records.concept_subjects import siblings_of, subjects_of, without
@@ -33,8 +33,8 @@ AUTOENCODERS, RECORDS = Path("data/concepts/autoencoders"), Path("data/concepts/
 
 def main() -> None:
     params, concepts = load("autoencoders", Autoencoders), load("concepts", Concepts)
-    siblings = siblings_of(params.model, concepts, load_scope())
-    studied = subjects_of(concepts, load_scope())
+    siblings = siblings_of(params.model, concepts, load_seeds())
+    studied = subjects_of(concepts, load_seeds())
     jobs = [job for variant in params.variants for job in jobs_of(variant, siblings, params)] if studied else []
     workers = int(os.environ.get("JOBS", os.cpu_count() or 1)) if is_organism(params.model) else 1
     parts = Parallel(workers)(delayed(work)(jobs[i::workers], siblings, params, concepts) for i in range(workers))
@@ -58,7 +58,7 @@ def subject(job: Job, params: Autoencoders, concepts: Concepts) -> Subject:
         read_hierarchy(WORDS / "hierarchy.json", concepts.ontology.least_words), words.header.left_out, concepts
     )
     return Subject(
-        words, words.states[state_of(params.variants[job.variant])], hierarchy, params, concepts, load_scope().text
+        words, words.states[state_of(params.variants[job.variant])], hierarchy, params, concepts, load_text()
     )
 
 
@@ -67,7 +67,7 @@ def work(
 ) -> tuple[list[dict], list[dict]]:
     """In a process of its own: one language model after the other, and on each the autoencoders that are tried on it."""
     budget, tokenizer = load("collect", Collect).tokens_per_batch, load_tokenizer(find_checkpoint(params.model))
-    documents = read_documents_of(load_scope().text)
+    documents = read_documents_of(load_text())
     quality: list[dict] = []
     steering: list[dict] = []
     trained = [job for job in jobs if params.variants[job.variant].trained]

@@ -22,7 +22,7 @@ from stages.models.runs import is_organism
 from stages.models.untrained import untrained_model
 from stages.ontologies.hierarchy import read_hierarchy
 from stages.params.collect import Collect
-from stages.params.concepts import Concepts, load_scope
+from stages.params.concepts import Concepts, load_text
 from stages.params.loading import load
 from stages.records.concept_tables import put
 from stages.records.extracting import extract, isa_questions, material
@@ -43,7 +43,7 @@ def main(name: str, reference: str) -> None:
     self_test(model)
     config = text_config(model)
     hierarchy = read_hierarchy(WORDS / "hierarchy.json", params.ontology.least_words)
-    documents = read_documents_of(load_scope().text)
+    documents = read_documents_of(load_text())
     text = sequences(tokenizer, documents, params.sequences, params.length)
     shown = material(tokenizer, config.vocab_size, hierarchy, text, params)
     states = {FINAL: extract(model, shown, budget, params)}

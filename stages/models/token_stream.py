@@ -20,8 +20,10 @@ class _Read(Exception):
 
 
 @torch.inference_mode()
-def states_after(model: PreTrainedModel, layer: int, ids: Tensor) -> Tensor:
-    """(batch, tokens, d) float32 after block ``layer``; later blocks are not run."""
+def states_after(model: PreTrainedModel, layer: int | None, ids: Tensor) -> Tensor:
+    """(batch, tokens, d) float32 after block ``layer``, with later blocks not run; None: final states, the head's input."""
+    if layer is None:
+        return base_model(model)(input_ids=ids.to(model.device), use_cache=False).last_hidden_state.float()
     kept: list[Tensor] = []
 
     def keep(hidden: Tensor) -> Tensor:
@@ -34,7 +36,7 @@ def states_after(model: PreTrainedModel, layer: int, ids: Tensor) -> Tensor:
 
 
 def content_states(
-    model: PreTrainedModel, layer: int, rows: Sequence[np.ndarray], special: Sequence[int], tokens_per_batch: int
+    model: PreTrainedModel, layer: int | None, rows: Sequence[np.ndarray], special: Sequence[int], tokens_per_batch: int
 ) -> Tensor:
     """(tokens, d) on the CPU of all rows of token ids, without position 0, an attention sink, and special tokens."""
     found: dict[int, Tensor] = {}
@@ -45,6 +47,16 @@ def content_states(
         states = states_after(model, layer, ids).cpu()
         found |= {int(row): state[kept] for row, state, kept in zip(batch, states, content, strict=True)}
     return torch.cat([found[row] for row in range(len(rows))])
+
+
+def end_states(model: PreTrainedModel, layer: int | None, rows: Sequence[np.ndarray], tokens_per_batch: int) -> Tensor:
+    """(rows, d) on the CPU of the last token of each row."""
+    found: dict[int, Tensor] = {}
+    for batch in batches(np.array([len(row) for row in rows]), tokens_per_batch):
+        ids, last = padded([rows[row] for row in batch])
+        states = states_after(model, layer, ids).cpu()
+        found |= {int(row): state[end] for row, state, end in zip(batch, states, last, strict=True)}
+    return torch.stack([found[row] for row in range(len(rows))])
 
 
 def stream(

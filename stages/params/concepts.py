@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import Field, RootModel, model_validator
 
@@ -115,13 +115,11 @@ class _Text(RootModel[str]):
     """`trace.text`."""
 
 
-class Scope(NamedTuple):
-    """What the concepts study reads of other groups."""
-
-    seeds: list[int]
-    text: str
-    """One of `texts`: for covariances, contexts and the tokens of autoencoders."""
+def load_seeds() -> list[int]:
+    """Of the families of organisms."""
+    return load("study.seeds", _Seeds).root
 
 
-def load_scope() -> Scope:
-    return Scope(load("study.seeds", _Seeds).root, load("trace.text", _Text).root)
+def load_text() -> str:
+    """Name of the text, one of `texts`: for covariances, contexts and the tokens of autoencoders."""
+    return load("trace.text", _Text).root

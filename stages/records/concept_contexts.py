@@ -3,12 +3,13 @@
 Rows of ``contexts``: the AUROC of Fisher's discriminant of a kind, learnt on words and templates that may be learnt from,
 on held-out words in held-out templates, against all other words and against those of its siblings alone. Rows of
 ``siblings``: how near to a simplex the vectors of kinds under one kind, or words under one, are. Rows of ``shared``: cosine
-of a model's concept vectors with its reference's, beside the reference's vectors of other kinds.
+of a model's concept vectors with its reference's, beside the reference's vectors of other kinds. Rows of ``scene``: a
+picture of one polytope.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -36,8 +37,13 @@ def contexts(words: Words, hierarchy: Hierarchy, params: Concepts) -> Iterator[d
             yield from (common | {"null": "none"} | row for row in _read(rows, of, held, hierarchy, params))
             generator = np.random.default_rng(params.seed)
             for _ in range(SHUFFLES):
-                dealt = of._replace(parent=generator.permutation(of.parent))
-                yield from (common | {"null": "labels"} | row for row in _read(rows, dealt, held, hierarchy, params))
+                dealt = of.parent.copy()
+                for side in (held, ~held):  # so that each kind has words to learn from and to test
+                    dealt[side] = generator.permutation(dealt[side])
+                yield from (
+                    common | {"null": "labels"} | row
+                    for row in _read(rows, of._replace(parent=dealt), held, hierarchy, params)
+                )
 
 
 def _read(states: np.ndarray, of: Tree, held: np.ndarray, hierarchy: Hierarchy, params: Concepts) -> Iterator[dict]:
@@ -104,33 +110,36 @@ def _vectors(words: Words, metric: Metric, of: Tree, place: str) -> np.ndarray:
     return np.stack([rows[own].mean(axis=0) - rows[~own].mean(axis=0) for own in of.members.T])
 
 
-def flat_scene(words: Words, hierarchy: Hierarchy, params: Concepts) -> Mapping[str, np.ndarray]:
-    """Coordinates for a picture of one polytope: the words under the first kind with three kinds under it, in the plane of these.
+def scene(words: Words, hierarchy: Hierarchy, params: Concepts) -> Iterator[dict]:
+    """A picture of one polytope: words under three or more kinds in the plane in which their vectors lie furthest apart.
 
-    Keys: words (n, 2), kind (n,) names, corners (m, 2), corner names.
+    Of the kinds under the first that has three, else of the first kinds. Vectors, the corners, are made of words that are
+    not held out. Rows: state, kind, word (empty for a corner), held_out, corner, x, y.
     """
-    of = tree(hierarchy.kinds, hierarchy.words)
-    values = words.states[FINAL]
-    coordinates = _coordinates(values, words, causal_metric(values.unembedding, params.shrinkage))
-    counts = {kind: [name for name, upper in hierarchy.kinds.items() if upper == kind] for kind in hierarchy.kinds}
-    below = next((names for names in counts.values() if len(names) >= LEAST_CORNERS), None)
-    below = (below or hierarchy.parents())[:LEAST_CORNERS]
-    held = _held_out(hierarchy)
-    index = [list(hierarchy.kinds).index(name) for name in below]
-    corners = np.stack([category_vector(coordinates[of.members[:, i] & ~held]) for i in index])
-    plane = (
-        np.linalg.svd(corners - corners.mean(axis=0), full_matrices=False)[2][:2].T if len(corners) > 2 else np.eye(2)
-    )
-    inside = of.members[:, index].any(axis=1)
-    centre = corners.mean(axis=0)
-    names = list(hierarchy.words)
-    return {
-        "words": (coordinates[inside] - centre) @ plane,
-        "kind": np.array([hierarchy.words[names[i]] for i in np.flatnonzero(inside)]),
-        "held_out": held[inside],
-        "corners": (corners - centre) @ plane,
-        "names": np.array(below),
-    }
+    of, held = tree(hierarchy.kinds, hierarchy.words), _held_out(hierarchy)
+    below = [[name for name, upper in hierarchy.kinds.items() if upper == kind] for kind in hierarchy.kinds]
+    names = next((found for found in below if len(found) >= LEAST_CORNERS), hierarchy.parents()[: LEAST_CORNERS + 1])
+    for state, values in words.states.items():
+        coordinates = _coordinates(values, words, causal_metric(values.unembedding, params.shrinkage))
+        index = [list(hierarchy.kinds).index(name) for name in names]
+        corners = np.stack([category_vector(coordinates[of.members[:, i] & ~held]) for i in index])
+        centre = corners.mean(axis=0)
+        plane = np.linalg.svd(corners - centre, full_matrices=False)[2][:2].T  # (d, 2)
+        common = {"model": words.header.model, "state": state}
+        for kind, (x, y) in zip(names, ((corners - centre) @ plane).tolist(), strict=True):
+            yield common | {"kind": kind, "word": "", "held_out": False, "corner": True, "x": x, "y": y}
+        for i, kind in zip(index, names, strict=True):
+            for place in np.flatnonzero(of.members[:, i]):
+                x, y = (coordinates[place] - centre) @ plane
+                word = words.header.words[place]
+                yield common | {
+                    "kind": kind,
+                    "word": word,
+                    "held_out": bool(held[place]),
+                    "corner": False,
+                    "x": x,
+                    "y": y,
+                }
 
 
 def _held_out(hierarchy: Hierarchy) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 from stages.activations.concept_states import FINAL
 from stages.params.autoencoders import Autoencoders
 from stages.params.concepts import Concepts
-from stages.records.concept_gate import HEADLINE, TRUE
+from stages.records.concept_gate import GAUSSIAN, HEADLINE, TRUE
 from stages.records.drift_subjects import line_of
 from stages.statistics.families import paired_t
 from stages.statistics.verdict import holm
@@ -49,13 +49,15 @@ def per_seed(quality: pd.DataFrame, steering: pd.DataFrame, model: str) -> pd.Da
 
 
 def comparisons(seeds: pd.DataFrame, params: Autoencoders, confidence: float) -> Iterator[dict]:
-    """Paired differences over seeds, Student's t-interval, p and its Holm correction over all of them."""
-    rows = []
+    """Paired differences over seeds, Student's t-interval, p and its Holm correction over the measures of a comparison."""
     for name, pair in params.comparisons.items():
+        rows = []
         sides = [_of(seeds, side, params) for side in (pair.more, pair.less)]
         for measure in COMPARED:
-            both = pd.concat([side[measure] for side in sides if measure in side], axis=1).dropna()
-            if both.shape[1] < 2 or len(both) < 2:
+            if not all(measure in side for side in sides):
+                continue
+            both = pd.concat([side[measure] for side in sides], axis=1).dropna()
+            if len(both) < 2:
                 continue
             difference = (both.iloc[:, 0] - both.iloc[:, 1]).to_numpy()
             test = paired_t(difference, confidence)
@@ -66,8 +68,8 @@ def comparisons(seeds: pd.DataFrame, params: Autoencoders, confidence: float) ->
                     "low": test.low, "high": test.high, "p": test.p,
                 }
             )  # fmt: skip
-    for row, p in zip(rows, holm([row["p"] for row in rows]) if rows else [], strict=True):
-        yield row | {"p_holm": float(p)}
+        for row, p in zip(rows, holm([row["p"] for row in rows]) if rows else [], strict=True):
+            yield row | {"p_holm": float(p)}
 
 
 def _of(seeds: pd.DataFrame, variant: str, params: Autoencoders) -> pd.DataFrame:
@@ -104,11 +106,15 @@ def headline(
     strongest = interventions[interventions["strength"] == interventions["strength"].max()]
     for line, models in _lines(gate["model"].unique()).items():
         rows = gate[gate["model"].isin(models) & (gate["metric"] == HEADLINE) & (gate["null"] == TRUE)]
+        noise = gate[gate["model"].isin(models) & (gate["state"] == FINAL) & (gate["null"] == GAUSSIAN)][
+            "excess"
+        ].mean()
         for state, own in rows.groupby("state"):
             name = line if state == FINAL else f"{line}_{state}"
             metrics["gate"][name] = {
-                "members": own["members"].mean(), "others": own["others"].mean(),
-                "excess_over_shuffled": (own["excess"] - own["shuffled"]).mean(), "kinds_passing": own["passes"].mean(),
+                "members": own["members"].mean(), "others": own["others"].mean(), "kinds_passing": own["passes"].mean(),
+                "excess_over_shuffled": (own["excess"] - own["shuffled"]).mean(),
+                "excess_over_gaussian": own["excess"].mean() - noise,
             }  # fmt: skip
         moved = strongest[strongest["model"].isin(models)].groupby("method")["on_target"].mean()
         metrics["interventions"][line] = {

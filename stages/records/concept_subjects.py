@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from stages.ontologies.hierarchy import Hierarchy
-from stages.params.concepts import Concepts, Scope
+from stages.params.concepts import Concepts
 from stages.params.loading import ParamsError
 
 log = logging.getLogger(__name__)
 
 
-def subjects_of(params: Concepts, scope: Scope) -> dict[str, str]:
+def subjects_of(params: Concepts, seeds: Sequence[int]) -> dict[str, str]:
     """Organisms of every family, then models, each with its reference; with neither, there is nothing to study."""
-    organisms = {f"{name}-s{seed}": f"base-s{seed}" for seed in scope.seeds for name in params.organisms}
+    organisms = {f"{name}-s{seed}": f"base-s{seed}" for seed in seeds for name in params.organisms}
     found = organisms | params.models
     if not found:
         log.warning("nothing to read concepts of: concepts.models is empty, and there is no family of organisms")
     return found
 
 
-def siblings_of(model: str, params: Concepts, scope: Scope) -> list[str]:
+def siblings_of(model: str, params: Concepts, seeds: Sequence[int]) -> list[str]:
     """The other models whose reference ``model`` is; ParamsError where it is not its own reference in a study of some."""
-    found = subjects_of(params, scope)
+    found = subjects_of(params, seeds)
     if found and found.get(model) != model:
         known = [name for name, reference in found.items() if name == reference]
         raise ParamsError(

@@ -30,6 +30,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     "siblings": {**dict.fromkeys(("model", "state", "kind"), "str"), "corners": "int64", "edge_variation": "float64",
                  "cosine": "float64", "cosine_sd": "float64", "rank_share": "float64", "dimensions": "int64"},
     "shared": {**dict.fromkeys(("model", "reference", "place", "kind"), "str"), "cosine": "float64", "other_kinds": "float64"},
+    "scene": {**dict.fromkeys(("model", "state", "kind", "word"), "str"), "held_out": "bool", "corner": "bool",
+              "x": "float64", "y": "float64"},
     "features": {**dict.fromkeys(("one", "other", "level"), "str"), "one_seed": "int64", "other_seed": "int64",
                  "cosine": "float64", "chance": "float64"},
     "comparisons": {**dict.fromkeys(("comparison", "more", "less", "measure"), "str"), "pairs": "int64",

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.activations.concept_states import States
-from stages.activations.reservoir import sample_layers
 from stages.activations.sequences import Sequences
-from stages.activations.tokens import Tokens
+from stages.activations.tokens import CollectionError
 from stages.geometry.information import fisher_information
 from stages.models.capture import text_config
+from stages.models.token_stream import content_states, end_states
 from stages.models.vocabulary import emitted_ids, single_tokens, unembedding
 from stages.ontologies.hierarchy import Hierarchy, OntologyError
 from stages.params.concepts import WORD, Concepts
@@ -32,9 +34,10 @@ class Material(NamedTuple):
     """Token ids (V,)"""
     row: np.ndarray
     """(W,) of each word among them"""
-    words: Tokens
-    """Template after template, in each all words."""
+    words: list[np.ndarray]
+    """Token ids of each text that ends in a word: template after template, in each all words."""
     text: Sequences
+    special: list[int]
 
 
 def material(
@@ -56,33 +59,38 @@ def material(
     row = np.searchsorted(emitted, [ids[0][word] for word in hierarchy.words])
     texts = [f"{prefix} {word}" for prefix in prefixes for word in hierarchy.words]
     encoded = [np.array(one, np.int64) for one in tokenizer(texts)["input_ids"]]
-    content = [np.arange(len(one)) > 0 for one in encoded]
-    names = tuple(f"{t}-{word}" for t in range(len(prefixes)) for word in hierarchy.words)
-    return Material(hierarchy, several, emitted, row, Tokens(names, encoded, content), text)
+    return Material(hierarchy, several, emitted, row, encoded, text, tokenizer.all_special_ids)
 
 
 def extract(model: PreTrainedModel, shown: Material, budget: int, params: Concepts) -> States:
-    """One state of a model: two passes without its head, over the words in their templates and over text."""
-    point = params.layer(text_config(model).num_hidden_layers) + 1  # `reservoir.points` begin with the embedding
-    last = [np.array([len(ids) - 1]) for ids in shown.words.ids]
-    at_words = sample_layers(model, shown.words, last, budget).values  # (points, T W, d)
-    shape = len(params.templates), len(shown.hierarchy.words), at_words.shape[-1]
-    ids, content = shown.text
-    names = tuple(f"sequence-{i}" for i in range(len(ids)))
-    of_text = sample_layers(
-        model, Tokens(names, list(ids), list(content)), [np.flatnonzero(c) for c in content], budget
+    """One state of a model: passes over the words in their templates and over text, to the middle and to the end.
+
+    Raises CollectionError where a state is not finite.
+    """
+    layer = params.layer(text_config(model).num_hidden_layers)
+    shape = len(params.templates), len(shown.hierarchy.words), -1
+    at_words = [_finite(end_states(model, point, shown.words, budget)).reshape(shape) for point in (layer, None)]
+    rows = list(shown.text.ids)
+    middle, final = (
+        _finite(content_states(model, point, rows, shown.special, budget)).astype(np.float64) for point in (layer, None)
     )
-    middle, final = of_text.values[point].astype(np.float64), of_text.values[-1].astype(np.float64)
     gamma = unembedding(model, shown.emitted)
     return States(
         gamma,
-        at_words[point].reshape(shape),
-        at_words[-1].reshape(shape),
+        *at_words,
         fisher_information(gamma, spread(final, FISHER_ROWS)),
         *moments(middle),
         *moments(final),
         float(np.sqrt((middle**2).sum(axis=1).mean())),
     )
+
+
+def _finite(states: Tensor) -> np.ndarray:
+    if bad := int((~torch.isfinite(states)).any(dim=-1).sum()):
+        raise CollectionError(
+            f"{bad} of {len(states)} states are not finite: check the weights, or choose float32 or bfloat16"
+        )
+    return states.numpy()
 
 
 def moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

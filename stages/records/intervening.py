@@ -17,7 +17,7 @@ from stages.params.concepts import Concepts
 from stages.records.contexts import find_contexts, tested_part, trained_part
 from stages.records.steering import before, each, groups
 
-LEAST = 8
+LEAST = 3
 """Contexts or words behind the vector of a kind."""
 PER_CONTEXT = 16
 """Contexts that vectors are made of, for each one that is intervened on."""

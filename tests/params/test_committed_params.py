@@ -5,7 +5,9 @@ import importlib
 import pytest
 import yaml
 
+from stages.params.autoencoders import Autoencoders
 from stages.params.collect import Collect
+from stages.params.concepts import Concepts
 from stages.params.drift import Drift
 from stages.params.hypotheses import Hypotheses
 from stages.params.loading import load
@@ -38,6 +40,8 @@ GROUPS = {
     "hypotheses": Hypotheses,
     "trace": Trace,
     "drift": Drift,
+    "concepts": Concepts,
+    "autoencoders": Autoencoders,
     "phases": Phases,
 }
 

@@ -83,6 +83,7 @@ def copy_project(folder: Path) -> None:
         "data/.gitignore",
         "data/registry/models.yaml",
         "data/registry/runs.yaml",
+        "data/registry/kinds.xml",
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)

@@ -13,8 +13,8 @@ from tests.closure import ROOT, import_closure
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
-MOST_STAGES = 60
-"""for one family: the time that DVC takes grows with the square of the number"""
+MOST_STAGES = 80
+"""for one family, 60 of them without the study of concepts: the time that DVC takes grows with the square of the number"""
 
 
 def body(stage: dict) -> dict:
@@ -99,6 +99,8 @@ PROBED = {f"probe@{organism}-0" for organism in RECIPES}
 MOVED = {"perturb@sft-0", "perturb@rl_zero-0"}
 COUNTED = {"ngrams@base-0"}
 TRACED = {f"trace@{organism}-0" for organism in ("base", "sft", "rl_zero", "think")}
+EXTRACTED = {f"extract@{organism}-0" for organism in ("base", "sft", "rl_zero", "think")}
+AUTOENCODED = {"autoencode", "evaluate", "concepts", "plot-concepts"}
 SAMPLED = {f"sample@{organism}-0" for organism in ("base", "sft", "rl_zero", "think", "sft_matched")}
 
 
@@ -106,7 +108,7 @@ SAMPLED = {f"sample@{organism}-0" for organism in ("base", "sft", "rl_zero", "th
     ("key", "value", "stages"),
     [
         ("tasks.logic.seed", 7, {"prepare@logic"}),
-        ("tasks.ontology.properties", 3, {"prepare@ontology", "prepare-text", "base@0", *COUNTED}),
+        ("tasks.ontology.properties", 3, {"prepare@ontology", "prepare-text", "prepare-concepts", "base@0", *COUNTED}),
         ("tasks.facts.most_exposures", 500, {"prepare@facts", "prepare-text", "base@0", *COUNTED}),
         ("organisms.architecture.layers", 6, {"base@0"}),
         ("organisms.base.documents", 9000, {"base@0", *COUNTED}),
@@ -124,7 +126,13 @@ SAMPLED = {f"sample@{organism}-0" for organism in ("base", "sft", "rl_zero", "th
         ("organisms.rl_zero.learning_rate", 1e-4, {"rl_zero@0"}),
         ("organisms.sft_kl.stop.every", 5, {"sft_kl@0"}),
         ("organisms.evaluation.prompts", 100, {f"{recipe}@0" for recipe in RECIPES}),
-        ("collect.precision", "bfloat16", COLLECTED | SAMPLED),
+        ("collect.precision", "bfloat16", COLLECTED | SAMPLED | EXTRACTED),
+        ("concepts.ontology.held_out", 0.3, {"prepare-concepts"}),
+        ("concepts.gate.members_within", 0.4, {"concepts", "plot-concepts"}),
+        ("concepts.templates", [" the {word}", " a {word}", " one {word}"], {*EXTRACTED, "autoencode", "evaluate"}),
+        ("autoencoders.steps", 100, AUTOENCODED - {"concepts"}),
+        ("autoencoders.variants.noisy.noise", [3.0], AUTOENCODED),
+        ("autoencoders.comparisons.hierarchy.less", "two", {"concepts"}),
         ("drift.prompts", 64, SAMPLED),
         ("drift.seed", 1, {*SAMPLED, "drift"}),
         ("drift.noise", 0.1, {"drift"}),
@@ -152,7 +160,7 @@ def test_another_family_adds_its_own_stages(graph):
     }
     new |= {"perturb@sft-1", "perturb@rl_zero-1", "ngrams@base-1"}
     new |= {f"trace@{organism}-1" for organism in ("base", "sft", "rl_zero", "think")}
-    new |= {name.replace("-0", "-1") for name in SAMPLED}
+    new |= {name.replace("-0", "-1") for name in SAMPLED | EXTRACTED}
     assert graph.stages() - before == new
 
 
@@ -180,6 +188,19 @@ def test_a_run_of_the_registry_is_traced_and_depends_on_its_own_entry(graph):
 def test_a_run_of_the_registry_is_sampled_at_its_checkpoints(graph):
     graph.set_param("drift.runs", ["pythia-14m"])
     assert graph.would_run() == {"sample-run@pythia-14m", "drift", "plot-drift"}
+
+
+def test_concepts_of_a_hub_model_are_read_where_they_are_asked_for(graph):
+    graph.set_param("study.models", {"gpt2": "gpt2"})
+    assert "extract-model@gpt2" not in graph.stages()
+    graph.set_param("concepts.models", {"gpt2": "gpt2"})
+    assert "extract-model@gpt2" in graph.stages()
+
+
+def test_without_organisms_of_concepts_the_rest_still_stands(graph):
+    graph.set_param("concepts.organisms", [])
+    assert not {name for name in graph.stages() if name.startswith("extract")}
+    assert {"autoencode", "evaluate", "concepts"} <= graph.would_run()
 
 
 def test_without_traced_runs_the_rest_still_stands(graph):
