@@ -25,7 +25,7 @@ from stages.params.autoencoders import Autoencoders
 from stages.params.collect import Collect
 from stages.params.concepts import Concepts, load_seeds, load_text
 from stages.params.loading import load
-from stages.records.autoencoding import Job, Subject, curve, jobs_of, run_jobs, state_of
+from stages.records.autoencoding import Job, Subject, curves, jobs_of, run_jobs, state_of
 from stages.records.concept_subjects import siblings_of, subjects_of, without
 from stages.records.files import atomic_folder
 from stages.texts.files import read_documents_of
@@ -47,8 +47,8 @@ def main() -> None:
     shares = [part[i::workers] for part in parts.values() for i in range(workers) if part[i::workers]]
     with atomic_folder(FOLDER) as folder:
         Parallel(workers)(delayed(work)(share, params, concepts, folder) for share in shares)
-        rows = [row for job in jobs for row in curve(job, subject(job, params, concepts), SCRATCH)]
-        save_table(pd.DataFrame(rows, columns=CURVES), folder / "curves.csv")
+        rows = [row for share in shares for row in curves(share, subject(share[0], params, concepts), SCRATCH)]
+        save_table(pd.DataFrame(rows, columns=CURVES).sort_values(CURVES[:-1]), folder / "curves.csv")
     logging.info("%d autoencoders of %d variants", len(jobs), len(params.variants))
 
 

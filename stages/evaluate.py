@@ -11,7 +11,7 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from stages.activations.concept_states import read_words
+from stages.activations.concept_states import FINAL, UNTRAINED, read_words
 from stages.models.checkpoint import find_checkpoint, open_checkpoint
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.runs import is_organism
@@ -37,29 +37,34 @@ def main() -> None:
     studied = subjects_of(concepts, load_seeds())
     jobs = [job for variant in params.variants for job in jobs_of(variant, siblings, params)] if studied else []
     workers = int(os.environ.get("JOBS", os.cpu_count() or 1)) if is_organism(params.model) else 1
-    parts = Parallel(workers)(delayed(work)(jobs[i::workers], siblings, params, concepts) for i in range(workers))
+    shares = [jobs[i::workers] for i in range(workers) if jobs[i::workers]]
+    parts = Parallel(workers)(delayed(work)(share, siblings, params, concepts) for share in shares)
     quality = [row for part in parts for row in part[0]]
+    of = subjects([params.model, *siblings] if jobs else [], params, concepts)
     if jobs:
-        quality += baselines(subject(jobs[0], params, concepts), params.seeds)
+        quality += baselines(of[params.model, FINAL], params.seeds)
     shared = [job for job in jobs if params.variants[job.variant].sibling_seeds > params.seeds.index(job.seed)]
-    subjects = {job.model: subject(job, params, concepts) for job in shared}
+    trained = {name: one for (name, state), one in of.items() if state == FINAL}
     features = [
         row
         for variant in dict.fromkeys(job.variant for job in shared)
-        for row in matched_features([job for job in shared if job.variant == variant], subjects, AUTOENCODERS)
+        for row in matched_features([job for job in shared if job.variant == variant], trained, AUTOENCODERS)
     ]
     write(RECORDS, {"quality": quality, "steering": [row for part in parts for row in part[1]], "features": features})
     logging.info("%d autoencoders, %d rows", len(jobs), len(quality))
 
 
-def subject(job: Job, params: Autoencoders, concepts: Concepts) -> Subject:
-    words = read_words(WORDS / job.model / "states.h5")
-    hierarchy = without(
-        read_hierarchy(WORDS / "hierarchy.json", concepts.ontology.least_words), words.header.left_out, concepts
-    )
-    return Subject(
-        words, words.states[state_of(params.variants[job.variant])], hierarchy, params, concepts, load_text()
-    )
+def subjects(names: list[str], params: Autoencoders, concepts: Concepts) -> dict[tuple[str, str], Subject]:
+    """Of the language models ``names``, by name and state."""
+    hierarchy, text = read_hierarchy(WORDS / "hierarchy.json", concepts.ontology.least_words), load_text()
+    words = {name: read_words(WORDS / name / "states.h5") for name in names}
+    return {
+        (name, state): Subject(
+            one, one.states[state], without(hierarchy, one.header.left_out, concepts), params, concepts, text
+        )
+        for name, one in words.items()
+        for state in one.states
+    }
 
 
 def work(
@@ -67,7 +72,7 @@ def work(
 ) -> tuple[list[dict], list[dict]]:
     """In a process of its own: one language model after the other, and on each the autoencoders that are tried on it."""
     budget, tokenizer = load("collect", Collect).tokens_per_batch, load_tokenizer(find_checkpoint(params.model))
-    documents = read_documents_of(load_text())
+    documents, known = read_documents_of(load_text()), subjects([params.model, *siblings], params, concepts)
     quality: list[dict] = []
     steering: list[dict] = []
     trained = [job for job in jobs if params.variants[job.variant].trained]
@@ -80,8 +85,7 @@ def work(
     for name, is_trained, tried in plan:
         if not tried:
             continue
-        checkpoint = open_checkpoint(name)
-        of = subject(tried[0]._replace(model=name), params, concepts)
+        checkpoint, of = open_checkpoint(name), known[name, FINAL if is_trained else UNTRAINED]
         precision = of.words.header.precision
         model = (
             load_model(checkpoint, precision) if is_trained else untrained_model(checkpoint, precision, concepts.seed)
@@ -89,7 +93,7 @@ def work(
         at = bench(name, of, model, tokenizer, documents, budget)
         on = steered(at, tokenizer, documents)
         for job in tried:
-            autoencoder, scale = opened(job, subject(job, params, concepts), AUTOENCODERS)
+            autoencoder, scale = opened(job, known[job.model, state_of(params.variants[job.variant])], AUTOENCODERS)
             common = {"variant": job.variant, "model": job.model, "noise": job.noise, "seed": job.seed}
             quality += [common | {"on": name} | row for row in judged(job, autoencoder, scale, at)]
             if job.model == params.model == name and is_trained:

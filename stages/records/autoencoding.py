@@ -185,6 +185,6 @@ def run_jobs(
         save(finished_at(job, finished), run, scale, configuration(job, of), False)
 
 
-def curve(job: Job, of: Subject, scratch: Path) -> list[dict]:
-    """Rows of the training curve of a finished job: variant, model, noise, seed, step, term, value."""
-    return [job._asdict() | row for row in begun(job, of, scratch).progress["curve"]]
+def curves(jobs: Sequence[Job], of: Subject, scratch: Path) -> list[dict]:
+    """Rows of the training curves of finished jobs: variant, model, noise, seed, step, term, value."""
+    return [job._asdict() | row for job in jobs for row in begun(job, of, scratch).progress["curve"]]

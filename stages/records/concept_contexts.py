@@ -84,7 +84,8 @@ def shared(words: Words, reference: Words, hierarchy: Hierarchy, params: Concept
     """Each kind's mean less that of the other words: of words in the reference's causal coordinates, and of middle states.
 
     A contrast within the ontology: what moves all its words alike, as training on text without them does, is no change of it.
-    ``other_kinds`` is the mean absolute cosine with the reference's vectors of kinds as deep: what strangers share.
+    ``other_kinds`` is the mean absolute cosine with the reference's vectors of kinds as deep: what strangers share; NaN
+    where there are two of them, whose contrasts are opposite whatever the words.
     """
     of = tree(hierarchy.kinds, hierarchy.words)
     metric = causal_metric(reference.states[FINAL].unembedding, params.shrinkage)
@@ -97,7 +98,7 @@ def shared(words: Words, reference: Words, hierarchy: Hierarchy, params: Concept
             yield {
                 "model": words.header.model, "reference": reference.header.model, "place": place, "kind": kind,
                 "cosine": float(cosine[i, i]),
-                "other_kinds": float(np.abs(cosine[i, strangers]).mean()) if strangers.any() else float("nan"),
+                "other_kinds": float(np.abs(cosine[i, strangers]).mean()) if strangers.sum() > 1 else float("nan"),
             }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 TRAINED = 0.75
 """Share of the documents, the first, from which vectors, probes and autoencoders learn; the rest tests."""
-LONGEST = 32
+LONGEST = 24
 """Tokens of a context at most: those from the beginning of its document."""
 
 

@@ -253,9 +253,10 @@ def writers(parent_rows: np.ndarray, of: Subject, parents: Sequence[str]) -> np.
     """(K,) the latent whose direction raises the words of each kind most: λ'γ of a unit step, with the concept's ℓ."""
     metric = causal_metric(of.values.unembedding, of.concepts.shrinkage)
     coordinates = metric.words(of.values.unembedding)[of.words.row]
-    names = list(of.hierarchy.words)
-    own = [[n in of.hierarchy.members(k) and n not in of.hierarchy.held_out for n in names] for k in parents]
-    concepts = np.stack([category_vector(coordinates[np.array(rows)]) for rows in own])  # (K, d)
+    names = np.array(list(of.hierarchy.words))
+    known = ~np.isin(names, list(of.hierarchy.held_out))
+    own = [known & np.isin(names, of.hierarchy.members(kind)) for kind in parents]
+    concepts = np.stack([category_vector(coordinates[rows]) for rows in own])  # (K, d)
     return (unit_rows(metric.contexts(unit_rows(parent_rows))) @ unit_rows(concepts).T).argmax(axis=0)
 
 
