@@ -99,7 +99,7 @@ PROBED = {f"probe@{organism}-0" for organism in RECIPES}
 MOVED = {"perturb@sft-0", "perturb@rl_zero-0"}
 COUNTED = {"ngrams@base-0"}
 TRACED = {f"trace@{organism}-0" for organism in ("base", "sft", "rl_zero", "think")}
-EXTRACTED = {f"extract@{organism}-0" for organism in ("base", "sft", "rl_zero", "think")}
+EXTRACTED = {f"extract@{organism}-0" for organism in ("base", "sft", "rl_zero", "think", "sft_matched")}
 AUTOENCODED = {"autoencode", "evaluate", "concepts", "plot-concepts"}
 SAMPLED = {f"sample@{organism}-0" for organism in ("base", "sft", "rl_zero", "think", "sft_matched")}
 
