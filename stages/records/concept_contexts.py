@@ -51,15 +51,21 @@ def _read(states: np.ndarray, of: Tree, held: np.ndarray, hierarchy: Hierarchy, 
     last, members, beside = params.held_out_templates, of.members, siblings(of)
     learnt, tested = states[:-last][:, ~held], states[-last:][:, held]  # (templates, words, d)
     for i, kind in enumerate(hierarchy.kinds):
-        near = beside[i][of.parent] | (members[:, siblings(of)[i]].any(axis=1))
-        found = {}
-        for name, against in (("auroc", ~members[:, i]), ("siblings", near & ~members[:, i])):
-            direction = discriminant(_flat(learnt[:, members[~held, i]]), _flat(learnt[:, against[~held]]))
-            chosen = (members[:, i] | against)[held]
-            scores = tested[:, chosen] @ direction  # (templates, words)
-            positive = np.tile(members[held][chosen, i], len(scores))
-            found[name] = float(auroc(scores.reshape(-1, 1), positive)[0])
+        # Words of a sibling, directly or not; a kind that is alone under its own has none to be told from.
+        near = members[:, beside[i]].any(axis=1)
+        found = {
+            "auroc": _told(learnt, tested, held, members[:, i], ~members[:, i]),
+            "siblings": _told(learnt, tested, held, members[:, i], near) if near.any() else float("nan"),
+        }
         yield {"kind": kind} | found
+
+
+def _told(learnt: np.ndarray, tested: np.ndarray, held: np.ndarray, own: np.ndarray, against: np.ndarray) -> float:
+    """AUROC on ``tested`` states of words that are the kind's ``own`` (W,) ``against`` others, by what ``learnt`` ones show."""
+    direction = discriminant(_flat(learnt[:, own[~held]]), _flat(learnt[:, against[~held]]))
+    chosen = (own | against)[held]
+    scores = tested[:, chosen] @ direction  # (templates, words)
+    return float(auroc(scores.reshape(-1, 1), np.tile(own[held][chosen], len(scores)))[0])
 
 
 def polytopes(words: Words, hierarchy: Hierarchy, params: Concepts) -> Iterator[dict]:

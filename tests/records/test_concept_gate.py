@@ -135,3 +135,18 @@ def test_the_picture_has_a_corner_a_kind_and_marks_held_out_words(hierarchy, par
     assert {row["word"] for row in rows if row["held_out"]} == {
         w for w in hierarchy.held_out if hierarchy.words[w] in "p0p1p2"
     }
+
+
+def test_a_kind_without_siblings_is_told_from_all_others_alone(params):
+    kinds = {"s0": None, "p0": "s0", "p1": "s0", "s1": None, "p2": "s1"}
+    words = {f"w{i}": f"p{i // 20}" for i in range(60)}
+    lone = sound(kinds, words, hold_out(words, 0.25, 0), 6)
+    values = states(True)
+    values = values._replace(middle=values.middle[:, :60], final=values.final[:, :60])
+    of = Words(read(True).header._replace(words=list(words)), np.arange(VOCABULARY), np.arange(60), {FINAL: values})
+    found = [row for row in contexts(of, lone, params) if row["null"] == "none" and row["kind"] == "p2"]
+    assert all(np.isnan(row["siblings"]) and row["auroc"] > 0.9 for row in found) and found
+    rows, pairs = gate(of, lone, params)
+    assert rows[rows["kind"] == "p2"]["siblings"].isna().all() and set(pairs["relation"]) >= {"above", "sibling"}
+    assert {row["kind"] for row in polytopes(of, lone, params)} >= {"p0", "p1", "p2"}
+    assert {row["kind"] for row in scene(of, lone, params)} == {"p0", "p1", "p2"}
