@@ -14,19 +14,17 @@ from pathlib import Path
 import pandas as pd
 from joblib import Parallel, delayed
 
-from stages.activations.concept_states import read_words
 from stages.figures.style import save_table
 from stages.models.checkpoint import find_checkpoint, open_checkpoint
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.runs import is_organism
 from stages.models.untrained import untrained_model
-from stages.ontologies.hierarchy import read_hierarchy
 from stages.params.autoencoders import Autoencoders
 from stages.params.collect import Collect
 from stages.params.concepts import Concepts, load_seeds, load_text
 from stages.params.loading import load
-from stages.records.autoencoding import Job, Subject, curves, jobs_of, run_jobs, state_of
-from stages.records.concept_subjects import siblings_of, subjects_of, without
+from stages.records.autoencoding import Job, curves, jobs_of, read_subjects, run_jobs, subject_of
+from stages.records.concept_subjects import siblings_of, subjects_of
 from stages.records.files import atomic_folder
 from stages.texts.files import read_documents_of
 
@@ -47,29 +45,21 @@ def main() -> None:
     shares = [part[i::workers] for part in parts.values() for i in range(workers) if part[i::workers]]
     with atomic_folder(FOLDER) as folder:
         Parallel(workers)(delayed(work)(share, params, concepts, folder) for share in shares)
-        rows = [row for share in shares for row in curves(share, subject(share[0], params, concepts), SCRATCH)]
+        of = read_subjects(WORDS, list(dict.fromkeys(job.model for job in jobs)), params, concepts, load_text())
+        rows = [row for share in shares for row in curves(share, of[subject_of(share[0], params)], SCRATCH)]
         save_table(pd.DataFrame(rows, columns=CURVES).sort_values(CURVES[:-1]), folder / "curves.csv")
     logging.info("%d autoencoders of %d variants", len(jobs), len(params.variants))
 
 
-def subject(job: Job, params: Autoencoders, concepts: Concepts) -> Subject:
-    words = read_words(WORDS / job.model / "states.h5")
-    hierarchy = without(
-        read_hierarchy(WORDS / "hierarchy.json", concepts.ontology.least_words), words.header.left_out, concepts
-    )
-    return Subject(
-        words, words.states[state_of(params.variants[job.variant])], hierarchy, params, concepts, load_text()
-    )
-
-
 def work(share: list[Job], params: Autoencoders, concepts: Concepts, folder: Path) -> None:
     """In a process of its own: load the language model and train a share of the jobs on it."""
-    collect, of = load("collect", Collect), subject(share[0], params, concepts)
+    collect, text = load("collect", Collect), load_text()
+    of = read_subjects(WORDS, [share[0].model], params, concepts, text)[subject_of(share[0], params)]
     checkpoint = open_checkpoint(share[0].model)
     precision = of.words.header.precision
     trained = params.variants[share[0].variant].trained
     model = load_model(checkpoint, precision) if trained else untrained_model(checkpoint, precision, concepts.seed)
-    tokenizer, documents = load_tokenizer(find_checkpoint(params.model)), read_documents_of(load_text())
+    tokenizer, documents = load_tokenizer(find_checkpoint(params.model)), read_documents_of(text)
     run_jobs(share, of, model, tokenizer, documents, collect.tokens_per_batch, SCRATCH, folder)
 
 

@@ -11,18 +11,17 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
-from stages.activations.concept_states import FINAL, UNTRAINED, read_words
+from stages.activations.concept_states import FINAL, UNTRAINED
 from stages.models.checkpoint import find_checkpoint, open_checkpoint
 from stages.models.loading import load_model, load_tokenizer
 from stages.models.runs import is_organism
 from stages.models.untrained import untrained_model
-from stages.ontologies.hierarchy import read_hierarchy
 from stages.params.autoencoders import Autoencoders
 from stages.params.collect import Collect
 from stages.params.concepts import Concepts, load_seeds, load_text
 from stages.params.loading import load
-from stages.records.autoencoding import Job, Subject, jobs_of, state_of
-from stages.records.concept_subjects import siblings_of, subjects_of, without
+from stages.records.autoencoding import Job, jobs_of, read_subjects, subject_of
+from stages.records.concept_subjects import siblings_of, subjects_of
 from stages.records.concept_tables import write
 from stages.records.dictionaries import baselines, bench, clamped, judged, matched_features, opened, steered
 from stages.texts.files import read_documents_of
@@ -40,7 +39,7 @@ def main() -> None:
     shares = [jobs[i::workers] for i in range(workers) if jobs[i::workers]]
     parts = Parallel(workers)(delayed(work)(share, siblings, params, concepts) for share in shares)
     quality = [row for part in parts for row in part[0]]
-    of = subjects([params.model, *siblings] if jobs else [], params, concepts)
+    of = read_subjects(WORDS, [params.model, *siblings] if jobs else [], params, concepts, load_text())
     if jobs:
         quality += baselines(of[params.model, FINAL], params.seeds)
     shared = [job for job in jobs if params.variants[job.variant].sibling_seeds > params.seeds.index(job.seed)]
@@ -54,25 +53,13 @@ def main() -> None:
     logging.info("%d autoencoders, %d rows", len(jobs), len(quality))
 
 
-def subjects(names: list[str], params: Autoencoders, concepts: Concepts) -> dict[tuple[str, str], Subject]:
-    """Of the language models ``names``, by name and state."""
-    hierarchy, text = read_hierarchy(WORDS / "hierarchy.json", concepts.ontology.least_words), load_text()
-    words = {name: read_words(WORDS / name / "states.h5") for name in names}
-    return {
-        (name, state): Subject(
-            one, one.states[state], without(hierarchy, one.header.left_out, concepts), params, concepts, text
-        )
-        for name, one in words.items()
-        for state in one.states
-    }
-
-
 def work(
     jobs: list[Job], siblings: list[str], params: Autoencoders, concepts: Concepts
 ) -> tuple[list[dict], list[dict]]:
     """In a process of its own: one language model after the other, and on each the autoencoders that are tried on it."""
     budget, tokenizer = load("collect", Collect).tokens_per_batch, load_tokenizer(find_checkpoint(params.model))
-    documents, known = read_documents_of(load_text()), subjects([params.model, *siblings], params, concepts)
+    text = load_text()
+    documents, known = read_documents_of(text), read_subjects(WORDS, [params.model, *siblings], params, concepts, text)
     quality: list[dict] = []
     steering: list[dict] = []
     trained = [job for job in jobs if params.variants[job.variant].trained]
@@ -93,7 +80,7 @@ def work(
         at = bench(name, of, model, tokenizer, documents, budget)
         on = steered(at, tokenizer, documents)
         for job in tried:
-            autoencoder, scale = opened(job, known[job.model, state_of(params.variants[job.variant])], AUTOENCODERS)
+            autoencoder, scale = opened(job, known[subject_of(job, params)], AUTOENCODERS)
             common = {"variant": job.variant, "model": job.model, "noise": job.noise, "seed": job.seed}
             quality += [common | {"on": name} | row for row in judged(job, autoencoder, scale, at)]
             if job.model == params.model == name and is_trained:

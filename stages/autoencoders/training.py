@@ -202,11 +202,12 @@ def _read(path: Path, configuration: Mapping) -> tuple[dict[str, Tensor], dict]:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             content = json.loads(file.metadata()[CONTENT])
+        found = content["configuration"]
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{path} is no complete autoencoder ({error}): remove it, or `dvc checkout` it"
         ) from error
-    if (difference := _difference(content["configuration"], configuration)) is not None:
+    if (difference := _difference(found, configuration)) is not None:
         raise CheckpointError(
             f"{path} is of another configuration ({difference}): remove it, or set the value back; nothing was changed"
         )

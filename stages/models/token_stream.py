@@ -66,8 +66,8 @@ def stream(
     """Portions (buffer, d) without end, from number ``start`` on: each of whole documents, its tokens mixed.
 
     Documents come in an order of their own in every pass over the text. A portion depends on its number, the seed and
-    the documents only, so that a run goes on where it was cut off; what exceeds ``buffer`` of its last document is
-    dropped.
+    the documents only, so that a run goes on where it was cut off; of its mixed tokens those beyond ``buffer``, less than a
+    document, are dropped.
     """
     order, number = _passes(len(documents), seed), 0
     lengths = [int((~np.isin(ids[1:], special)).sum()) for ids in documents]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from stages.activations.concept_states import FINAL, UNTRAINED, States, Words
+from stages.activations.concept_states import FINAL, UNTRAINED, States, Words, read_words
 from stages.autoencoders.flat import Flat
 from stages.autoencoders.hierarchical import Hierarchical, Shape
 from stages.autoencoders.losses import Weights
@@ -21,9 +21,10 @@ from stages.autoencoders.teacher import Teacher, initialise, teach
 from stages.autoencoders.training import Plan, Run, Scale, begin, resume, save, train
 from stages.geometry.causal import causal_metric
 from stages.models.token_stream import stream
-from stages.ontologies.hierarchy import Hierarchy
+from stages.ontologies.hierarchy import Hierarchy, read_hierarchy
 from stages.params.autoencoders import Autoencoders, Variant
 from stages.params.concepts import Concepts
+from stages.records.concept_subjects import without
 from stages.records.contexts import trained_part
 
 LONGEST = 128
@@ -55,6 +56,25 @@ class Subject(NamedTuple):
     concepts: Concepts
     text: str
     """Name of the text whose tokens are encoded"""
+
+
+def read_subjects(
+    folder: Path, names: Sequence[str], params: Autoencoders, concepts: Concepts, text: str
+) -> dict[tuple[str, str], Subject]:
+    """Of the language models ``names``, by name and state, from ``folder`` data/concepts/words."""
+    hierarchy = read_hierarchy(folder / "hierarchy.json", concepts.ontology.least_words)
+    found = {}
+    for name in names:
+        words = read_words(folder / name / "states.h5")
+        own = without(hierarchy, words.header.left_out, concepts)
+        for state, values in words.states.items():
+            found[name, state] = Subject(words, values, own, params, concepts, text)
+    return found
+
+
+def subject_of(job: Job, params: Autoencoders) -> tuple[str, str]:
+    """Name and state of the language model that the job encodes."""
+    return job.model, state_of(params.variants[job.variant])
 
 
 def jobs_of(variant: str, siblings: Sequence[str], params: Autoencoders) -> list[Job]:

@@ -77,6 +77,8 @@ def effects(model: PreTrainedModel, delta: np.ndarray, kind: str, of: Groups, st
     success, success_before   share of contexts in which the kind is ahead of its rivals, after and before
     ratio_kl          KL(before || after) in nats of the words under the kind given that it is one: 0 where their ratios stay
     all_kl            the same of the whole next token: how much is changed at all
+
+    A kind that is alone at its depth has no rivals, one with all words no others: what needs them is NaN.
     """
     added = np.broadcast_to(delta, (len(start.logits), np.shape(delta)[-1])).copy()
     after = last_logits(model, start.prefix, torch.as_tensor(added, dtype=torch.float32))
@@ -84,12 +86,12 @@ def effects(model: PreTrainedModel, delta: np.ndarray, kind: str, of: Groups, st
     rise = words[1] - words[0]  # (C, W)
     on = _contrast(rise, of.own[kind], of.held_out)
     off = np.mean([abs(_contrast(rise, of.own[other], of.held_out).mean()) for other in of.rivals[kind]] or [np.nan])
-    ahead = [np.mean(_ahead(logits, kind, of)) for logits in words]
+    ahead = [np.mean(_ahead(logits, kind, of)) if of.rivals[kind] else np.nan for logits in words]
     own = [_log_softmax(logits[:, of.every[kind]]) for logits in words]
     whole = [_log_softmax(logits.double().cpu().numpy()) for logits in (start.logits, after)]
     return {
         "on_target": float(on.mean()),
-        "effect_size": float(on.mean() / on.std(ddof=1)) if on.std(ddof=1) > 0 else 0.0,
+        "effect_size": _effect_size(on),
         "off_target": float(off),
         "sibling_contrast": float(rise[:, of.own[kind]].std(axis=1).mean()),
         "success": float(ahead[1]),
@@ -99,9 +101,17 @@ def effects(model: PreTrainedModel, delta: np.ndarray, kind: str, of: Groups, st
     }
 
 
+def _effect_size(on: np.ndarray) -> float:
+    """Mean over sd of (C,); 0 where nothing varies and nothing rises."""
+    spread = on.std(ddof=1)
+    return 0.0 if spread == 0 else float(on.mean() / spread)
+
+
 def _contrast(rise: np.ndarray, own: np.ndarray, held_out: np.ndarray) -> np.ndarray:
     """(C,) mean of a kind's words less that of all other held-out words."""
     others = np.setdiff1d(held_out, own)
+    if not len(others):
+        return np.full(len(rise), np.nan)
     return rise[:, own].mean(axis=1) - rise[:, others].mean(axis=1)
 
 

@@ -85,3 +85,16 @@ def test_every_kind_has_a_row_for_each_strength(scene):
         ("fish", 0.5),
         ("fish", 1.0),
     ]
+
+
+def test_a_kind_without_rivals_has_no_effect_to_speak_of(scene):
+    model, _, _, start = scene
+    kinds = {"all": None, "bird": "all", "fish": "all"}
+    words = {word: kind for word, kind in WORDS.items() if kind in kinds}
+    lone = sound(kinds, words, hold_out(words, 0.25, 0), 6)
+    of = groups(lone, np.array(tokenizer().convert_tokens_to_ids(list(lone.words))))
+    found = effects(model, np.ones(start.prefix.hidden.shape[-1]), "all", of, start)
+    assert all(
+        np.isnan(found[name]) for name in ("on_target", "effect_size", "off_target", "success", "success_before")
+    )
+    assert found["all_kl"] > 0
