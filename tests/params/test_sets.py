@@ -6,6 +6,7 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
+from stages.params.concepts import Concepts
 from stages.params.hypotheses import Hypotheses
 from stages.params.loading import load
 from stages.params.models import load_entry
@@ -14,7 +15,7 @@ from stages.params.study import Study, all_models
 from tests.closure import ROOT
 
 RAW = yaml.safe_load((ROOT / "params.yaml").read_text())["sets"]
-SETS = list(RAW)
+SETS = [name for name in RAW if "study" in RAW[name]]
 
 
 @pytest.fixture(params=SETS)
@@ -53,3 +54,10 @@ def test_random_updates_are_of_models_of_the_set_and_their_reference(name, tmp_p
     assert perturbed
     for slug, model in perturbed.items():
         assert models[slug] == model.reference == models[model.like] and slug != model.reference
+
+
+def test_beginnings_in_english_take_the_place_of_the_organisms(tmp_path):
+    path = shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    apply_overrides(path, ["concepts.templates=${sets.english.templates}", "+concepts.models.gpt2=gpt2"])
+    found = load("concepts", Concepts, path)
+    assert found.templates == RAW["english"]["templates"] and found.models == {"gpt2": "gpt2"}
