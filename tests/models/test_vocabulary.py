@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from concept_study import WORDS, tokenizer
 from tiny_models import tiny_model, tiny_tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from stages.models.vocabulary import emitted_ids, single_tokens, unembedding
 from stages.organisms.tokenizer import build_tokenizer
@@ -16,14 +18,20 @@ def test_special_tokens_and_rows_that_fill_the_matrix_are_no_words():
     assert emitted_ids(tokens, 10).tolist() == list(range(3, 10))
 
 
-def test_what_the_tokenizer_never_makes_is_no_word():
+def test_an_entry_that_no_merge_reaches_is_no_word():
+    vocabulary = {"<pad>": 0, "a": 1, "b": 2, "c": 3, "ab": 4, "bc": 5, "abc": 6}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[("a", "b")]))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokens = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>")
+    assert emitted_ids(tokens, 7).tolist() == [1, 2, 3, 4]
+    assert single_tokens(tokens, "a", ["ab", "abc"]) == {"ab": 4, "abc": None}
+
+
+def test_whole_words_and_markers_of_the_organisms_are_words():
     tokens = build_tokenizer(["a sum of two things"] * 5, ["glarp", "zorbit"], 60)
     found = set(emitted_ids(tokens, len(tokens)).tolist())
     assert {tokens.convert_tokens_to_ids("Ġglarp"), tokens.convert_tokens_to_ids("<think>")} <= found
     assert not found & set(tokens.all_special_ids)
-    for index in found:
-        token = tokens.convert_ids_to_tokens(index)
-        assert tokens.backend_tokenizer.model.tokenize(token) or token in tokens.get_added_vocab()
 
 
 def test_a_word_is_one_token_after_a_prefix_or_none():
