@@ -1,18 +1,16 @@
-"""Stages of the pipeline. Importing this package fixes what the bytes of every output depend on.
+"""Stages of the pipeline, and the settings that the bytes of their outputs depend on.
 
-One thread and one instruction set (AVX2) for every numerical library: a float32 matrix product
-differs in its last bits between one thread and two, and between AVX2 and AVX-512. The settings
-are read when the libraries load, so they are set here, before anything numerical is imported.
-
-And memory that is freed stays with the process: by default glibc gives large arrays back and asks for them
-again, and up to a quarter of a forward pass on a CPU goes into the kernel's clearing of pages.
+Running a stage (``python -m stages.STUDY.VERB``) fixes one thread and one instruction set (AVX2) for every numerical
+library: a float32 matrix product differs in its last bits between one thread and two, and between AVX2 and AVX-512.
+The libraries read these settings when they load, so `pin` runs here, before anything numerical is imported. Importing
+the package from a notebook or a script of one's own changes nothing there.
 """
 
 import ctypes
 import os
 import sys
 
-_FIXED = {
+PINNED = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -22,20 +20,41 @@ _FIXED = {
     "OPENBLAS_CORETYPE": "Haswell",
     "TOKENIZERS_PARALLELISM": "false",
 }
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of malloc.h
 
-_loaded = sorted({"numpy", "torch"} & set(sys.modules))
-if _loaded and any(os.environ.get(name) != value for name, value in _FIXED.items()):
-    raise ImportError(
-        f"import stages before {' and '.join(_loaded)}: the thread count and instruction set are fixed on import"
-    )
 
-os.environ.update(_FIXED)
+def pin() -> None:
+    """Fix the thread count and the instruction set of this process and of those that it starts.
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
-try:
-    _malloc_option = ctypes.CDLL("libc.so.6").mallopt
-except (OSError, AttributeError):  # another C library than glibc
-    pass
-else:
-    _malloc_option(_MMAP_THRESHOLD, 2**30)
-    _malloc_option(_TRIM_THRESHOLD, 2**31 - 1)
+    Raises ImportError where a numerical library is loaded already: it would not see the settings.
+    """
+    loaded = sorted({"numpy", "torch"} & set(sys.modules))
+    if loaded and not _pinned():
+        raise ImportError(
+            f"import stages before {' and '.join(loaded)}: the thread count and instruction set are fixed when they load"
+        )
+    os.environ.update(PINNED)
+    _keep_freed_memory()
+
+
+def _pinned() -> bool:
+    return all(os.environ.get(name) == value for name, value in PINNED.items())
+
+
+def _keep_freed_memory() -> None:
+    """Leave freed memory with the process.
+
+    By default glibc gives large arrays back and asks for them again, and up to a quarter of a forward pass on a CPU
+    goes into the kernel's clearing of pages.
+    """
+    try:
+        set_option = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # another C library than glibc
+        return
+    set_option(MMAP_THRESHOLD, 2**30)
+    set_option(TRIM_THRESHOLD, 2**31 - 1)
+
+
+# A stage, or a process that a stage has started: those inherit the environment.
+if any(argument.startswith("stages.") for argument in sys.orig_argv[1:3]) or _pinned():
+    pin()

@@ -1,14 +1,16 @@
 """Thread count and instruction set are fixed before any test imports numpy or torch."""
 
-import stages  # noqa: F401, I001
+import stages
 
-import pytest
+stages.pin()
+
+import pytest  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def tiny_models():
     """family -> random model, for every row of the capture map."""
-    from tiny_models import CONFIGS, tiny_model  # imports transformers: only for the tests that need it
+    from tests.support.tiny_models import CONFIGS, tiny_model  # imports transformers: only for the tests that need it
 
     return {family: tiny_model(family) for family in CONFIGS}
 
@@ -16,7 +18,7 @@ def tiny_models():
 @pytest.fixture(scope="session")
 def tiny_folders(tiny_models, tmp_path_factory):
     """family -> checkpoint folder with weights and tokenizer."""
-    from tiny_models import tiny_tokenizer
+    from tests.support.tiny_models import tiny_tokenizer
 
     folders = {family: tmp_path_factory.mktemp("checkpoints") / family for family in tiny_models}
     for family, folder in folders.items():

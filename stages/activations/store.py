@@ -31,7 +31,7 @@ import hdf5plugin
 import numpy as np
 
 from stages.models.names import hook_name, stage_of
-from stages.records.files import atomic
+from stages.shared.files import atomic
 
 FORMAT_VERSION = 2
 CHUNK_VALUES = 2**18  # values in one compressed chunk: 1 MiB of float32

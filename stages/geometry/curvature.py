@@ -3,7 +3,7 @@
 Both are lengths to the power -1: invariant to rotation and translation, and divided by c when all points are
 multiplied by c. Residual streams grow with depth, so that the path's curvature falls with depth in any network: the
 controls here say how much of a profile is owed to that. A response to noise is no curvature: see
-`stages.models.sensitivity`.
+`stages.paradigms.sensitivity`.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def legacy_curvature(differences: np.ndarray, epsilon: float = 0.01) -> float:
     """Mean of ‖act(x + noise) - act(x)‖² / ε² over ``differences`` (draws, d), noise of deviation ε ‖E‖ / √numel.
 
     Flaw, a sensitivity by another name: it is the squared response to noise, nothing bends. By finite differences,
-    which rounding ruins in half precision. Instead: `stages.models.sensitivity.noise_response`, its limit
+    which rounding ruins in half precision. Instead: `stages.paradigms.sensitivity.noise_response`, its limit
     for ε -> 0; and `curvature` for curvatures.
     """
     return float(np.square(np.asarray(differences, np.float64)).sum(axis=-1).mean() / epsilon**2)

@@ -16,7 +16,16 @@ def hook_name(site: str, layer: int) -> str:
     return f"blocks.{layer}.hook_{site}"
 
 
-def stage_of(kind: str, model: str) -> str:
-    """The stage that collects or measures ``model``: ``collect@sft-0`` for sft-s0, ``collect-model@gpt2`` for gpt2."""
+def stage_of(kind: str, model: str, other: str = "model") -> str:
+    """Return the stage that makes a file of ``model``: ``collect@sft-0`` for sft-s0, ``collect-model@gpt2`` for gpt2.
+
+    ``other`` is the ending of stages whose cells are no organisms.
+    """
     organism = ORGANISM.fullmatch(model)
-    return f"{kind}@{organism[1]}-{organism[2]}" if organism else f"{kind}-model@{model}"
+    return f"{kind}@{organism[1]}-{organism[2]}" if organism else f"{kind}-{other}@{model}"
+
+
+def recipe_of(model: str) -> str:
+    """Return the recipe of an organism, whatever its family; any other model stands for itself."""
+    organism = ORGANISM.fullmatch(model)
+    return organism[1] if organism else model

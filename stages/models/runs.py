@@ -23,7 +23,7 @@ from stages.models.checkpoint import (
 )
 from stages.models.loading import load_tokenizer
 from stages.models.names import ORGANISM
-from stages.params.runs import load_run
+from stages.models.run_registry import load_run
 
 SAVED, STEP = "checkpoints", "step-"
 log = logging.getLogger(__name__)

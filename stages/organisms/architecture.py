@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import Olmo3Config, Olmo3ForCausalLM, PreTrainedTokenizerFast
 
-from stages.params.organisms import Architecture
+from stages.organisms.params import Architecture
 
 
 def build_model(params: Architecture, tokenizer: PreTrainedTokenizerFast, seed: int) -> Olmo3ForCausalLM:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from types import ModuleType
 
+from stages.organisms.params import Mix
 from stages.organisms.tokenizer import EOS
-from stages.params.organisms import Mix
 from stages.tasks import arithmetic, facts, logic, ontology, strings
 from stages.tasks.item import direct, draw, short
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from stages.params.organisms import Evaluation
+from stages.organisms.params import Evaluation
 from stages.tasks.item import in_reasoning_format, verify
 
 

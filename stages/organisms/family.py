@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from stages.organisms.evaluation import Estimate, accuracy, displacement, gain, kl_divergence, sample_rows
-from stages.params.organisms import Evaluation, Target
-from stages.records.files import atomic, write_json
+from stages.organisms.params import Evaluation, Target
+from stages.shared.files import atomic, write_json
 
 log = logging.getLogger(__name__)
 

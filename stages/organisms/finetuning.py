@@ -10,8 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainerCallba
 from trl import SFTConfig, SFTTrainer
 
 from stages.organisms.evaluation import sample
+from stages.organisms.params import Finetuning
 from stages.organisms.trainer import curve, run, shared_arguments
-from stages.params.organisms import Finetuning
 from stages.tasks.item import verify
 
 OWN_SAMPLES = 3000

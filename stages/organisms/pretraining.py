@@ -13,7 +13,7 @@ from tqdm import tqdm
 from transformers import Olmo3ForCausalLM, PreTrainedTokenizerFast
 
 from stages.organisms.muon import Muon
-from stages.params.organisms import Pretraining
+from stages.organisms.params import Pretraining
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from stages.organisms.params import Reinforcement
 from stages.organisms.trainer import curve, run, shared_arguments
-from stages.params.organisms import Reinforcement
 from stages.tasks.item import verify
 
 

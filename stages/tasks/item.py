@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from stages.params.loading import Group
+from stages.shared.params import Group
 
 Split = Literal["train", "held_out"]
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from stages.params.loading import Group
+from stages.shared.params import Group
 from stages.tasks.item import direct, row
 from stages.tasks.words import invent
 

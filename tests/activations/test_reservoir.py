@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chi2
-from tiny_models import POSITIONS, VOCABULARY, WIDTH, tiny_tokenizer
 
 from stages.activations import reservoir
 from stages.activations.reservoir import choose, points, sample_layers, sinks
@@ -15,6 +14,7 @@ from stages.activations.tokens import CollectionError, Tokens, tokenise
 from stages.models.capture import base_model, capture
 from stages.models.names import hook_name
 from stages.models.sites import SITES
+from tests.support.tiny_models import POSITIONS, VOCABULARY, WIDTH, tiny_tokenizer
 
 LENGTHS = (4, 19, 1, 7, 7, 30, 2, 12)
 FINAL_NORMS = {"gpt2": "ln_f", "gpt_neox": "final_layer_norm", "gpt_neox_sequential": "final_layer_norm"} | {

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tiny_models import tiny_tokenizer
 
 from stages.activations.sequences import sequences
 from stages.activations.tokens import CollectionError
+from tests.support.tiny_models import tiny_tokenizer
 
 DOCUMENTS = ["w3 w4 w5", "w6", "w7 w8 w9 w10 w11 w12 w13 w14", "w15 w16 w17 w18"]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import tiny_tokenizer
 
 from stages.activations.tokens import CollectionError, Tokens, batches, token_offsets, tokenise
+from tests.support.tiny_models import tiny_tokenizer
 
 PROMPTS = ["w3 w4", "w5", "w6 w7 w8"]
 TOKENS = tokenise(tiny_tokenizer(), PROMPTS, ["a", "b", "c"])

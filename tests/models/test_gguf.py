@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tiny_models import save_llama_gguf
 
 from stages.models import loading
 from stages.models.capture import self_test
 from stages.models.checkpoint import Checkpoint, ModelError, weight_files, weight_hash
 from stages.models.loading import load_config, load_model, load_tokenizer
-from stages.models.smoke import stored_types
+from stages.paradigms.smoke import stored_types
+from tests.support.tiny_models import save_llama_gguf
 
 CPU = torch.device("cpu")
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny_models import WIDE_CONFIGS, save_wide_model
 
 from stages.models import loading
 from stages.models.capture import self_test
 from stages.models.checkpoint import Checkpoint, ModelError
 from stages.models.loading import load_model
+from tests.support.tiny_models import WIDE_CONFIGS, save_wide_model
 
 pytest.importorskip("bitsandbytes")
 CPU = torch.device("cpu")

@@ -4,11 +4,11 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from tiny_models import tiny_model, tiny_tokenizer
 
 from stages.models import runs
 from stages.models.checkpoint import ModelError, weight_hash
 from stages.models.runs import Saved, identity, opened, run_tokenizer, saved_checkpoints
+from tests.support.tiny_models import tiny_model, tiny_tokenizer
 
 
 def organism(models, steps):

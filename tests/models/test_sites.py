@@ -1,10 +1,10 @@
 """The capture map against real models of every family."""
 
 import pytest
-from tiny_models import CONFIGS
 from transformers import AutoConfig, BloomConfig
 
 from stages.models.sites import SITES, CaptureError, family_of, require_sites, sites_of
+from tests.support.tiny_models import CONFIGS
 
 
 def test_every_row_has_a_tiny_model():

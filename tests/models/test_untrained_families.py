@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from tiny_models import CONFIGS, POSITIONS, VOCABULARY
 
 from stages.models.checkpoint import Checkpoint
 from stages.models.loading import load_model
 from stages.models.untrained import untrained_model
+from tests.support.tiny_models import CONFIGS, POSITIONS, VOCABULARY
 
 IDS = torch.from_numpy(np.random.default_rng(0).integers(3, VOCABULARY, (2, 12)))
 

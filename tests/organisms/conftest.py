@@ -6,8 +6,8 @@ import pytest
 
 from stages.organisms.architecture import build_model
 from stages.organisms.corpus import documents, tokenizer_texts, world_words
+from stages.organisms.params import Architecture, Evaluation, Mix
 from stages.organisms.tokenizer import build_tokenizer
-from stages.params.organisms import Architecture, Evaluation, Mix
 from stages.tasks import arithmetic, facts, ontology
 from stages.tasks.item import Sizes
 

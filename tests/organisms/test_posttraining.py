@@ -10,9 +10,9 @@ from stages.organisms.evaluation import displacement
 from stages.organisms.family import check_target
 from stages.organisms.finetuning import finetune, own_examples, worked_examples
 from stages.organisms.matching import StopAtDistance
+from stages.organisms.params import Finetuning, Reinforcement, Target
 from stages.organisms.reinforcement import exact_match_reward, prompts, reinforce
 from stages.organisms.trainer import SaveCheckpoints, halving_steps
-from stages.params.organisms import Finetuning, Reinforcement, Target
 
 FINETUNING = Finetuning(
     parent="base", style="long", steps=12, batch=8, learning_rate=3e-3, schedule="constant", checkpoints=2

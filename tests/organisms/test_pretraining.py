@@ -5,8 +5,8 @@ import hashlib
 import pytest
 import torch
 
+from stages.organisms.params import Pretraining
 from stages.organisms.pretraining import checkpoint_steps, learning_rate_factor, next_token_loss, pack, pretrain
-from stages.params.organisms import Pretraining
 from tests.organisms.conftest import MIX
 
 PARAMS = Pretraining(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.closure import ROOT
+from tests.support.project import ROOT
 
 TOP = ("README.md", "dvc.yaml", "params.yaml", "requirements.txt", ".dvcignore", ".gitignore", "stages", "tests")
 

@@ -9,7 +9,8 @@ import sys
 import pytest
 import yaml
 
-from tests.closure import ROOT, import_closure
+from stages.shared.code_identity import import_closure
+from tests.support.project import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -57,7 +58,7 @@ def test_pure_rooms_read_no_files_params_or_torch():
 
 
 def test_measuring_on_the_processor_loads_no_torch():
-    code = "import sys, stages.measure as m; m.use('cpu'); sys.exit('torch' in sys.modules)"
+    code = "import sys, stages.paradigms.measure as m; m.use('cpu'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

@@ -1,15 +1,15 @@
 """A short run of the calibration benchmark with wide bounds, and its statistics against those of the stages."""
 
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from stages.records.site import measure_site, plan
+from stages.paradigms.site_records import measure_site, plan
 from stages.statistics.half_sampling import partitions_for, quarters, standard_error
-from tests.benchmarks import calibration as benchmark
+from tests.speed import calibration as benchmark
+from tests.support.project import ROOT
 
 PAIRS = 60
 SHAPE = benchmark.LIKE_STUDY
@@ -66,7 +66,7 @@ def test_welch_over_layers_rejects_most_of_the_time():
 
 def test_the_committed_result_passes():
     """Tests reject at most about as often as they say, intervals cover, and a planted effect is found."""
-    found = json.loads((Path(__file__).parents[2] / benchmark.RESULT).read_text())
+    found = json.loads((ROOT / benchmark.RESULT).read_text())
     for name, test in (found["null"] | {"families": found["families"]}).items():
         assert test["low"] <= 0.05 and test["high"] <= 0.075, name
     for name, quantity in found["coverage"].items():

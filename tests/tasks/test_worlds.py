@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from stages.organisms.corpus import documents
-from stages.params.organisms import Mix
+from stages.organisms.params import Mix
 from stages.tasks import facts, ontology
 from stages.tasks.words import invent
 

@@ -1,0 +1,115 @@
+"""Parameters of the group `autoencoders`: which sparse autoencoders are trained on which model's middle states, and how."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from stages.shared.checks import require_different
+from stages.shared.params import Group
+from stages.shared.study import SLUG
+
+
+class Variant(Group):
+    """One way of making an autoencoder; all are trained on the same tokens for as many steps."""
+
+    architecture: Literal["hierarchical", "flat"] = "hierarchical"
+    """Flat has about as many parameters, and as many codes a token."""
+    initial: Literal["random", "teacher", "shuffled"] = "random"
+    """Teacher: concept directions of words that are not held out; shuffled: of words dealt out to other kinds."""
+    noise: list[float] = [0.0]
+    """Added to the teacher's directions, in their lengths: a ladder, one autoencoder a step."""
+    k: int = Field(default=1, ge=1)
+    """Parents of a token."""
+    orthogonality: Literal["euclidean", "causal"] = "euclidean"
+    """Inner product in which a child's departure is kept orthogonal to its parent."""
+    trained: bool = True
+    """Whether the language model is; the floor is one that is not."""
+    sibling_seeds: int = Field(default=0, ge=0)
+    """So many of the seeds are trained on every sibling of the model too, to match features across training."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Variant:
+        if self.architecture == "flat" and (self.initial != "random" or self.orthogonality != "euclidean"):
+            raise ValueError(
+                "a flat autoencoder has neither a teacher nor an orthogonality: leave initial and orthogonality out"
+            )
+        if self.initial == "random" and self.noise != [0.0]:
+            raise ValueError(f"noise {self.noise} of a random initialisation: expected a teacher, or shuffled")
+        if not self.noise or min(self.noise) < 0 or len(set(self.noise)) < len(self.noise):
+            raise ValueError(f"noise {self.noise}: expected different values of 0 or more")
+        return self
+
+
+BASELINES = ("directions", "probe")
+"""Measured beside the variants: the random initialisation itself, and a linear probe."""
+
+
+class Pair(Group):
+    """Two variants, or a variant and ``directions``, compared over seeds."""
+
+    more: str
+    less: str
+
+
+class Terms(Group):
+    """Weights of the loss beside reconstruction."""
+
+    top: float = Field(ge=0)
+    sparsity: float = Field(ge=0)
+    orthogonal: float = Field(ge=0)
+    """Between a parent and its children's departures, in the variant's inner product."""
+    biorthogonal: float = Field(ge=0)
+
+
+class Autoencoders(Group):
+    model: str
+    """Whose middle states are encoded: an organism or a model of the study that is its own reference."""
+    variants: dict[str, Variant]
+    seeds: list[int] = Field(min_length=2)
+    """Of initialisations; comparisons are paired over them."""
+    comparisons: dict[str, Pair]
+    """``teacher_start`` is that of the original study's targets."""
+    parents: int = Field(ge=2)
+    children: int = Field(ge=1)
+    """Of each parent."""
+    subspace: int = Field(ge=1)
+    """Dimensions of a parent's children."""
+    steps: int = Field(ge=2)
+    batch: int = Field(ge=2)
+    """Tokens of a step."""
+    buffer: int = Field(ge=2)
+    """Tokens that are mixed before they are used."""
+    frozen: float = Field(ge=0, lt=1)
+    """Share of the steps in which a teacher's decoder stands still."""
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(ge=0)
+    """Steps up to the full learning rate."""
+    clip: float = Field(gt=0)
+    """Largest norm of the gradient."""
+    terms: Terms
+
+    @model_validator(mode="after")
+    def _sound(self) -> Autoencoders:
+        require_different("seeds", [str(seed) for seed in self.seeds])
+        for name, variant in self.variants.items():
+            if not re.fullmatch(SLUG, name):
+                raise ValueError(
+                    f"variants.{name}: a name has letters, digits, - and _ only (it names stages and folders)"
+                )
+            if variant.k > self.parents:
+                raise ValueError(
+                    f"variants.{name}: k = {variant.k} of {self.parents} parents: expected no more than there are"
+                )
+        if repeated := sorted(set(self.variants) & set(BASELINES)):
+            raise ValueError(f"variants.{repeated[0]}: the name stands for a baseline: choose another")
+        known = [*self.variants, BASELINES[0]]
+        for name, pair in self.comparisons.items():
+            for side in pair.more, pair.less:
+                if side not in known:
+                    raise ValueError(f"comparisons.{name}: {side!r} is no variant: expected one of {', '.join(known)}")
+        if self.buffer < self.batch:
+            raise ValueError(f"buffer {self.buffer}: expected at least one batch of {self.batch}")
+        return self

@@ -1,0 +1,223 @@
+"""Train sparse autoencoders on one stream of states, with checkpoints from which a cut-off run goes on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from stages.concepts.autoencoders.flat import Flat, unit
+from stages.concepts.autoencoders.hierarchical import Hierarchical, normalise, project_gradients
+from stages.concepts.autoencoders.losses import Weights, loss
+from stages.shared.files import atomic
+
+SECONDS = 60.0
+"""Between two checkpoints at least."""
+CONTENT = "content"
+"""The one key of a file's metadata."""
+POINTS = 40
+"""Of a training curve."""
+DECAY = 0.8
+"""Share of the steps after which the learning rate falls linearly, to 0."""
+
+
+class CheckpointError(ValueError):
+    """A file of an autoencoder is missing, damaged or of another configuration; the message says which and the fix."""
+
+
+class Scale(NamedTuple):
+    """Of the states: autoencoders see (x - mean) / scale, so that their settings fit every model."""
+
+    mean: Tensor
+    """(d,)"""
+    scale: float
+    """Root mean square distance from the mean, over the root of d"""
+
+    def inward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.scale
+
+    def outward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.mean
+
+
+class Plan(NamedTuple):
+    steps: int
+    batch: int
+    frozen: int
+    """First steps in which the decoder stands still"""
+    learning_rate: float
+    warmup: int
+    clip: float
+    weights: Weights
+    """Of a hierarchical autoencoder's loss"""
+    metric: Tensor | None = None
+    """Σ (d, d) of the causal term"""
+
+
+class Run(NamedTuple):
+    """One autoencoder under way; `step` and `curve` change."""
+
+    name: str
+    model: Hierarchical | Flat
+    plan: Plan
+    optimiser: torch.optim.Adam
+    progress: dict
+    """step, and curve: rows of step, term, value"""
+
+
+def begin(name: str, model: Hierarchical | Flat, plan: Plan) -> Run:
+    optimiser = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, betas=(0.9, 0.999), fused=True)
+    return Run(name, model, plan, optimiser, {"step": 0, "curve": []})
+
+
+def train(
+    runs: Sequence[Run], portions: Callable[[int], Iterator[Tensor]], per_portion: int, scale: Scale,
+    keep: Callable[[Run], None], seconds: float = SECONDS,
+) -> None:  # fmt: skip
+    """Take every run to the last step; all have as many, and see the same batches.
+
+    ``portions(n)`` gives portions of ``per_portion`` batches each, from number n on; ``keep`` saves a run, at the end and
+    every ``seconds`` between portions. Raises ValueError where a loss is not finite, naming run and step.
+    """
+    steps, size = runs[0].plan.steps, runs[0].plan.batch
+    first = min(run.progress["step"] for run in runs) // per_portion
+    source, kept = portions(first), time.monotonic()
+    done = sum(run.progress["step"] for run in runs)
+    with tqdm(total=steps * len(runs), initial=done, desc="autoencoders", unit="step", mininterval=5) as bar:
+        for number in range(first, -(-steps // per_portion)):
+            batches = scale.inward(next(source)).split(size)[: min(per_portion, steps - number * per_portion)]
+            for step, batch in enumerate(batches, number * per_portion):
+                for run in runs:
+                    if run.progress["step"] == step:
+                        _step(run, batch, step)
+                        bar.update()
+            if time.monotonic() - kept > seconds:
+                for run in runs:
+                    keep(run)
+                kept = time.monotonic()
+    for run in runs:
+        keep(run)
+
+
+def _step(run: Run, x: Tensor, step: int) -> None:
+    model, plan = run.model, run.plan
+    for group in run.optimiser.param_groups:
+        group["lr"] = plan.learning_rate * _schedule(step, plan)
+    _free(model, step >= plan.frozen)
+    try:
+        total, terms = _loss(model, x, plan)
+    except ValueError as error:
+        raise ValueError(f"{run.name}, step {step}: {error}") from error
+    total.backward()
+    if isinstance(model, Hierarchical):
+        project_gradients(model)
+    nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+    run.optimiser.step()
+    run.optimiser.zero_grad()
+    with torch.no_grad():
+        normalise(model) if isinstance(model, Hierarchical) else model.decoder.copy_(unit(model.decoder))
+    run.progress["step"] = step + 1
+    if step % max(1, plan.steps // POINTS) == 0 or step + 1 == plan.steps:
+        run.progress["curve"] += [{"step": step, "term": name, "value": value.item()} for name, value in terms.items()]
+
+
+def _loss(model: Hierarchical | Flat, x: Tensor, plan: Plan) -> tuple[Tensor, Mapping[str, Tensor]]:
+    if isinstance(model, Hierarchical):
+        return loss(model, x, model(x), plan.weights, plan.metric)
+    codes = model.encode(x)
+    lost = (x - model.decode(codes)).square().sum() / (x - x.mean(dim=0)).square().sum()
+    total = lost + plan.weights.sparsity * codes.sum() / len(x)
+    if not torch.isfinite(total):
+        raise ValueError(
+            f"the loss is not finite (reconstruction {lost.item():.3g}): lower the learning rate, or check the activations"
+        )
+    return total, {"reconstruction": lost}
+
+
+def _schedule(step: int, plan: Plan) -> float:
+    """Linear warm-up, plateau, linear decay."""
+    left = (plan.steps - step) / (plan.steps * (1 - DECAY))
+    return min(1.0, (step + 1) / max(1, plan.warmup), left)
+
+
+def _free(model: Hierarchical | Flat, free: bool) -> None:
+    """Let the decoder of a hierarchical autoencoder learn, or not."""
+    if isinstance(model, Hierarchical):
+        for weight in (model.parents, model.up, model.atoms):
+            weight.requires_grad_(free)
+
+
+def save(path: Path, run: Run, scale: Scale, configuration: Mapping, whole: bool) -> None:
+    """Weights and configuration in one safetensors file, which appears as a whole; ``whole`` adds what training needs."""
+    tensors = {f"model.{name}": value for name, value in run.model.state_dict().items()}
+    names = [name for name, _ in run.model.named_parameters()]
+    for index, state in run.optimiser.state_dict()["state"].items() if whole else ():
+        tensors |= {f"adam.{names[index]}.{key}": value for key, value in state.items()}
+    tensors |= {"scale.mean": scale.mean, "scale.scale": torch.tensor(scale.scale, dtype=torch.float64)}
+    content = {"progress": run.progress if whole else {}, "configuration": configuration}
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
+    with atomic(path) as temporary:  # one entry of metadata: several are written in any order
+        save_file(tensors, temporary, {CONTENT: json.dumps(content, sort_keys=True)})
+
+
+def resume(path: Path, run: Run, configuration: Mapping) -> Scale:
+    """Put what was saved under ``path`` into ``run``; CheckpointError where it is damaged or of another configuration."""
+    tensors, content = _read(path, configuration)
+    run.model.load_state_dict(_weights(tensors))
+    state: dict[int, dict[str, Tensor]] = {}
+    for index, (name, _) in enumerate(run.model.named_parameters()):
+        prefix = f"adam.{name}."
+        if own := {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}:
+            state[index] = own
+    run.optimiser.load_state_dict({"state": state, "param_groups": run.optimiser.state_dict()["param_groups"]})
+    run.progress.update(content["progress"])
+    return Scale(tensors["scale.mean"], float(tensors["scale.scale"]))
+
+
+def load(path: Path, model: Hierarchical | Flat, configuration: Mapping) -> Scale:
+    """Put the weights saved under ``path`` into ``model``, for use; errors as those of `resume`."""
+    tensors, _ = _read(path, configuration)
+    model.load_state_dict(_weights(tensors))
+    model.requires_grad_(False)
+    return Scale(tensors["scale.mean"], float(tensors["scale.scale"]))
+
+
+def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+
+
+def _read(path: Path, configuration: Mapping) -> tuple[dict[str, Tensor], dict]:
+    """All tensors and the content of the metadata, once the configuration is the wanted one."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} not found: run `dvc repro autoencode` or `dvc pull`")
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            content = json.loads(file.metadata()[CONTENT])
+        found = content["configuration"]
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is no complete autoencoder ({error}): remove it, or `dvc checkout` it"
+        ) from error
+    if (difference := _difference(found, configuration)) is not None:
+        raise CheckpointError(
+            f"{path} is of another configuration ({difference}): remove it, or set the value back; nothing was changed"
+        )
+    return tensors, content
+
+
+def _difference(found: Mapping, wanted: Mapping) -> str | None:
+    """The first key in which two configurations differ, with both values."""
+    wanted = json.loads(json.dumps(wanted))
+    for key in sorted({*found, *wanted}):
+        if found.get(key) != wanted.get(key):
+            return f"{key} {found.get(key)!r}, expected {wanted.get(key)!r}"
+    return None

@@ -1,0 +1,113 @@
+"""The file of one model's words and states, `data/concepts/words/{model}/states.h5`: the one module that knows its format.
+
+    {state}/unembedding    float32 (V, d)           rows of the tokens that can be emitted
+    {state}/middle, final  float32 (T, W, d)        states at the word, of T templates and W words
+    {state}/fisher         float64 (d, d)           Fisher information of the next token over final states of text
+    {state}/middle_mean, middle_covariance, final_mean, final_covariance   float64 (d,), (d, d) over the same text
+    emitted                int64   (V,)             their token ids
+    row                    int64   (W,)             of each word among them
+    attributes             {state}: middle_rms; root: format_version, model, weight_hash, layer, words, templates,
+                           left_out, questions, precision, library_versions
+
+A state is ``final`` or ``untrained``. A file under its final name is complete; equal values give equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from stages.shared.files import atomic
+
+FORMAT_VERSION = 1
+FINAL, UNTRAINED = "final", "untrained"
+FIX = "rebuild it with `dvc repro concepts`, or fetch it with `dvc pull`"
+
+
+class ConceptStateError(ValueError):
+    """A file of words and states is missing, unreadable or of another study; the message names it and the fix."""
+
+
+class States(NamedTuple):
+    """Of one model, trained or not; see the head of this module."""
+
+    unembedding: np.ndarray
+    middle: np.ndarray
+    final: np.ndarray
+    fisher: np.ndarray
+    middle_mean: np.ndarray
+    middle_covariance: np.ndarray
+    final_mean: np.ndarray
+    final_covariance: np.ndarray
+    middle_rms: float
+    """Root mean square norm of the middle states of text: the unit of what is added to them."""
+
+
+class Header(NamedTuple):
+    model: str
+    weight_hash: str
+    layer: int
+    """The block after which middle states are read."""
+    words: list[str]
+    templates: list[str]
+    left_out: list[str]
+    """Words that are several tokens."""
+    questions: dict[str, float]
+    """Share of is-a questions answered rightly, by kind and split; of organisms."""
+    precision: str
+    library_versions: dict[str, str]
+
+
+class Words(NamedTuple):
+    """What the file of one model holds."""
+
+    header: Header
+    emitted: np.ndarray
+    row: np.ndarray
+    states: dict[str, States]
+
+
+def write_states(path: Path, words: Words) -> None:
+    with atomic(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+        for name, value in (words.header._asdict() | {"format_version": FORMAT_VERSION}).items():
+            file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+        file.create_dataset("emitted", data=words.emitted, track_times=False)
+        file.create_dataset("row", data=words.row, track_times=False)
+        for state, values in words.states.items():
+            group = file.create_group(state)
+            for name, value in values._asdict().items():
+                if isinstance(value, float):
+                    group.attrs[name] = value
+                else:
+                    group.create_dataset(name, data=value, track_times=False)
+
+
+def read_words(path: Path) -> Words:
+    """Raises ConceptStateError where the file is missing, cut off, or of another format."""
+    if not path.is_file():
+        raise ConceptStateError(f"{path} not found; {FIX}")
+    try:
+        with h5py.File(path) as file:
+            if (found := file.attrs.get("format_version")) != FORMAT_VERSION:
+                raise ConceptStateError(f"{path}: format_version {found}, expected {FORMAT_VERSION}; {FIX}")
+            header = Header(**{name: _attribute(file.attrs[name]) for name in Header._fields})
+            states = {name: _states(group) for name, group in file.items() if isinstance(group, h5py.Group)}
+            return Words(header, file["emitted"][()], file["row"][()], states)
+    except (OSError, KeyError) as error:  # what h5py raises on damaged bytes and on what is not there
+        raise ConceptStateError(f"{path} is no complete file of words and states ({error}); {FIX}") from error
+
+
+def _states(group: h5py.Group) -> States:
+    return States(
+        **{name: group[name][()] for name in States._fields[:-1]}, middle_rms=float(group.attrs["middle_rms"])
+    )
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, str):
+        return json.loads(value) if value[:1] in "{[" else value
+    return int(value)

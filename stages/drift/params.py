@@ -1,0 +1,95 @@
+"""Parameters of the group `drift`: which clouds of tokens are sampled, and how the distances between them are taken."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from pydantic import Field, RootModel, model_validator
+
+from stages.shared.checks import require_blocks, require_different, require_recipes
+from stages.shared.params import Group, ParamsError, load
+from stages.shared.study import RECIPES
+
+BASES = ("raw", "unit", "shared_pca", "shared_pca_unit")
+"""Residual space as it is; its directions (rows of unit norm); one PCA of all layers; its directions."""
+
+
+class Drift(Group):
+    organisms: list[str]
+    """Of every family, each against its base; the models of the study come in addition."""
+    runs: list[str]
+    """Of data/registry/runs.yaml, with their checkpoints."""
+    prompts: int = Field(ge=16)
+    """Per task: the first so many of the held-out split."""
+    tokens_per_prompt: int = Field(ge=1)
+    """Content tokens drawn of each prompt."""
+    checkpoints: int = Field(ge=2)
+    """Of a run at most, spaced evenly in the logarithm of the step."""
+    blocks: int
+    """Of prompts; half-samples are sums of blocks."""
+    basis: Literal["raw", "unit", "shared_pca", "shared_pca_unit"]
+    """The headline's; curves are given in the others too."""
+    components: int = Field(ge=2)
+    """Of the shared PCA, and of the prior study's PCA of each layer."""
+    regularisation: float = Field(gt=0)
+    """Of entropic transport, as a share of the median cost."""
+    projections: int = Field(ge=10)
+    """Directions of the sliced distance."""
+    gromov_rows: int | None = Field(ge=10)
+    """Tokens of the Gromov-Wasserstein distance; null leaves it out."""
+    noise: float = Field(gt=0, lt=1)
+    """Of the floor, as a share of the rows' root mean square norm."""
+    draws: int = Field(ge=20)
+    """Of noise, behind the statistic that a transition must have."""
+    confidence: float = Field(gt=0.5, lt=1)
+    seed: int
+    """Of the sampled tokens, rotations, noise and directions."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Drift:
+        require_recipes(self.organisms)
+        if self.organisms and RECIPES[0] not in self.organisms:
+            raise ValueError(f"organisms {self.organisms} need {RECIPES[0]!r}, with which the others are compared")
+        for name in ("organisms", "runs"):
+            require_different(name, getattr(self, name))
+        require_blocks(self.blocks)
+        if self.prompts % self.blocks:
+            raise ValueError(f"prompts {self.prompts} must be a multiple of blocks {self.blocks}")
+        return self
+
+
+class Scope(NamedTuple):
+    """Of the group `study`, what the drift study reads: with runs of its own it needs neither seeds nor models."""
+
+    seeds: list[int]
+    models: dict[str, str]
+    """Hub or local model: its reference."""
+    tasks: list[str]
+    """Generated ones, then benchmarks."""
+
+
+class _Seeds(RootModel[list[int]]):
+    """`study.seeds`."""
+
+
+class _Names(RootModel[list[str]]):
+    """`study.tasks`, `study.benchmarks` and `measure.unlike`."""
+
+
+class _Models(RootModel[dict[str, str]]):
+    """`study.models`."""
+
+
+def load_scope() -> Scope:
+    """Raises ParamsError where there is no task."""
+    tasks = [task for key in ("tasks", "benchmarks") for task in load(f"study.{key}", _Names).root]
+    if not tasks:
+        raise ParamsError(
+            "params.yaml: study.tasks and study.benchmarks are empty: name a task whose tokens are sampled"
+        )
+    return Scope(load("study.seeds", _Seeds).root, load("study.models", _Models).root, tasks)
+
+
+def load_unlike() -> list[str]:
+    """`measure.unlike`: conditions in which a model may differ from its reference."""
+    return load("measure.unlike", _Names).root

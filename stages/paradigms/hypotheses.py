@@ -1,0 +1,152 @@
+"""Resolve declared hypotheses to models and test them on their records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stages.paradigms.layer_curves import curve, has, values
+from stages.paradigms.params import Hypotheses, Hypothesis
+from stages.paradigms.training_metrics import Training, read_training
+from stages.shared.params import ParamsError
+from stages.shared.study import RECIPES, Study, all_tasks, organism_models
+from stages.statistics.contrast import Curve, contrast
+from stages.statistics.legacy import over_layers
+from stages.statistics.verdict import holm, scope, verdict
+
+LEGACY = {"preservation_index": ("preservation", "raw_legacy"), "effective_rank": ("effective_rank", "raw_singular")}
+"""Measure and variant that the prior study tested, by quantity."""
+MATCHED = {"at_matched_displacement": "displacement", "at_matched_kl": "kl"}
+
+
+def pairs_of(hypothesis: Hypothesis, study: Study) -> list[tuple[str, str]]:
+    """The (more, less) models, one pair a family; empty when an organism is left out of this study.
+
+    Raises ParamsError on a name that is neither an organism nor a model of the study.
+    """
+    sides = (hypothesis.more, hypothesis.less)
+    for name in sides:
+        if name not in RECIPES and name not in study.models:
+            known = ", ".join([*RECIPES, *study.models])
+            raise ParamsError(
+                f"hypotheses.declared: {hypothesis.name} names {name!r}, which is no organism and not in study.models: expected one of {known}"
+            )
+    slugs = [name in study.models for name in sides]
+    if all(slugs):
+        references = [study.models[name] for name in sides]
+        if references[0] != references[1]:
+            raise ParamsError(
+                f"hypotheses.declared: {hypothesis.name}: {' and '.join(sides)} have different references, {' and '.join(references)}"
+            )
+        return [sides]
+    if any(slugs):
+        raise ParamsError(
+            f"hypotheses.declared: {hypothesis.name} compares an organism with a model of study.models ({' and '.join(sides)}): they have no common base"
+        )
+    if left_out(hypothesis, study):
+        return []
+    return [(f"{hypothesis.more}-s{seed}", f"{hypothesis.less}-s{seed}") for seed in study.seeds]
+
+
+def left_out(hypothesis: Hypothesis, study: Study) -> list[str]:
+    """Organisms of the hypothesis that this study does not run."""
+    return [
+        name for name in (hypothesis.more, hypothesis.less) if name not in study.models and name not in study.organisms
+    ]
+
+
+def assess(params: Hypotheses, study: Study, k: int, records: Path, training: Path) -> list[dict]:
+    """One row for each declared hypothesis, in order: estimates, Holm-corrected over those tested, and verdicts."""
+    rows = [_estimate(hypothesis, params, study, k, records, training) for hypothesis in params.declared]
+    tested = [row for row in rows if "estimate" in row]
+    for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
+        row["p_holm"] = float(p)
+        margins = (params.margins.strong, params.margins.moderate, params.margins.equivalent)
+        row["verdict"] = row.pop("unmatched") or verdict(row["low"], row["high"], row["p_holm"], margins, params.alpha)
+    return rows
+
+
+def _estimate(hypothesis: Hypothesis, params: Hypotheses, study: Study, k: int, records: Path, training: Path) -> dict:
+    """Everything about one hypothesis but its corrected p and verdict."""
+    row = {
+        "hypothesis": hypothesis.name,
+        **hypothesis.model_dump(include={"quantity", "more", "less", "effect", "aggregation"}),
+    }
+    pairs = pairs_of(hypothesis, study)
+    if absent := left_out(hypothesis, study):
+        return row | {
+            "verdict": f"not tested: {' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not in study.organisms"
+        }
+    if not pairs:
+        return row | {"verdict": "not tested: study.seeds is empty"}
+    read = [
+        tuple(_quantity(records / model, hypothesis, params.site, k, all_tasks(study)) for model in pair)
+        for pair in pairs
+    ]
+    try:
+        found = contrast(read, 1 - params.alpha, params.families_for_paradigms)
+    except ValueError as error:
+        return row | {"verdict": f"not tested: {error}"}
+    row |= {"families": len(pairs), "scope": scope(len(pairs), params.families_for_paradigms), **found._asdict()}
+    row |= _trained(hypothesis, pairs, study, params.matched_within, training)
+    return row | _legacy(records, pairs[0], hypothesis, params.site, all_tasks(study))
+
+
+def _quantity(folder: Path, hypothesis: Hypothesis, site: str, k: int, tasks: Sequence[str]) -> Curve:
+    """A model's curve of the hypothesis' quantity; effective ranks as logarithms, for relative differences."""
+    where = (hypothesis.aggregation, site, tasks)
+    if hypothesis.quantity == "preservation_index":
+        return curve(folder, "preservation", f"centred_k{k}", "index", *where)
+    return curve(folder, "effective_rank", "centred_singular", "value", *where, np.log)
+
+
+def _trained(
+    hypothesis: Hypothesis, pairs: Sequence[tuple[str, str]], study: Study, within: float, training: Path
+) -> dict:
+    """Displacement and KL of both sides, means over families, and why a controlled effect is not decided."""
+    records = [[_training(model, study, training) for model in pair] for pair in pairs]
+    found = {
+        f"{field}_{side}": float(np.mean([getattr(pair[i], field) for pair in records]))
+        for field in ("displacement", "kl")
+        for i, side in enumerate(("more", "less"))
+    }
+    wanted = MATCHED.get(hypothesis.effect)
+    gaps = [side.gap for pair in records for side in pair if wanted and side.matched_by == wanted]
+    gap = max(gaps, default=float("nan"))
+    return found | {"matching_gap": gap, "unmatched": _unmatched(wanted, len(gaps) == len(pairs), gap, within)}
+
+
+def _training(model: str, study: Study, folder: Path) -> Training:
+    if model in study.models:
+        return Training()
+    if organism_models(study)[model] == model:
+        return Training(displacement=0.0, kl=0.0)  # a base, against itself
+    return read_training(folder / f"{model}.json")
+
+
+def _unmatched(wanted: str | None, recorded: bool, gap: float, within: float) -> str:
+    """Why the effect at matched ``wanted`` cannot be told, or nothing."""
+    if not wanted:
+        return ""
+    if not recorded:
+        return f"not decided: no record that either side was matched by {wanted}"
+    if not gap <= within:
+        return f"not decided: the control is not matched (gap {100 * gap:.1f} % of the wanted {wanted}, at most {100 * within:g} %)"
+    return ""
+
+
+def _legacy(records: Path, pair: tuple[str, str], hypothesis: Hypothesis, site: str, tasks: Sequence[str]) -> dict:
+    """The prior study's tests on its own kind of number, layers as samples, tasks averaged; of one family, as there."""
+    variant = LEGACY[hypothesis.quantity]
+    if not all(has(records / model, *variant, hypothesis.aggregation, site) for model in pair):
+        return {}  # measured at the study's own position only
+    more, less = (
+        values(records / model, *variant, hypothesis.aggregation, site, tasks).mean(axis=0) for model in pair
+    )  # (layers,)
+    kept = np.isfinite(more) & np.isfinite(less)
+    if kept.sum() < 2:
+        return {}
+    found = over_layers(more[kept], less[kept])._asdict()
+    return {f"legacy_{name}": value for name, value in found.items()} | {"legacy_pseudo_replicated": True}

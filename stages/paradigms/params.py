@@ -1,0 +1,240 @@
+"""Parameters of the paradigm study: the groups `hypotheses`, `measure`, `paths`, `perturb` and `probe`."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from stages.shared.checks import DecayRanks
+from stages.shared.params import Group
+from stages.shared.study import RECIPES, Study
+
+
+class Margins(Group):
+    """Of a difference of adjusted indices, or of a relative difference of effective ranks."""
+
+    strong: float = Field(gt=0)
+    moderate: float = Field(gt=0)
+    equivalent: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Margins:
+        if not self.equivalent < self.moderate < self.strong:
+            raise ValueError(
+                f"expected equivalent < moderate < strong, found {self.equivalent}, {self.moderate}, {self.strong}"
+            )
+        return self
+
+
+class Hypothesis(Group):
+    """`more` has more of the quantity than `less`."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    quantity: Literal["preservation_index", "effective_rank"]
+    """Difference of adjusted indices, or of natural logarithms of effective ranks (about a relative difference)."""
+    more: str
+    less: str
+    """Organisms, compared within every family; or two slugs of study.models."""
+    effect: Literal["total", "at_matched_displacement", "at_matched_kl", "on_policy"]
+    aggregation: Literal["last_token", "mean", "reasoning_middle", "reasoning_end"] = "last_token"
+    """Where in the text: the last token of the prompt, its mean, or a point of the reasoning."""
+
+    @model_validator(mode="after")
+    def _two_sides(self) -> Hypothesis:
+        if self.more == self.less:
+            raise ValueError(f"{self.name}: more and less are both {self.more!r}")
+        return self
+
+
+class Hypotheses(Group):
+    site: Literal["resid_pre", "resid_mid", "resid_post"]
+    """The estimate is the average over all layers of this site and over all tasks."""
+    margins: Margins
+    alpha: float = Field(gt=0, lt=0.5)
+    matched_within: float = Field(gt=0)
+    families_for_paradigms: int = Field(ge=3)
+    declared: list[Hypothesis]
+
+    @model_validator(mode="after")
+    def _names_unique(self) -> Hypotheses:
+        names = [hypothesis.name for hypothesis in self.declared]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"declared: the name {repeated[0]!r} stands more than once")
+        return self
+
+
+class Nulls(Group):
+    """Random draws behind each chance level."""
+
+    subspaces: int = Field(ge=100)
+    spectra: int = Field(ge=2)
+
+
+class Topology(Group):
+    """Clusters and loops of the cloud, with the extra gudhi."""
+
+    points: int = Field(ge=10, le=1000)
+    """Prompts read, at most n / 2; the cost grows with their third power."""
+    draws: int = Field(ge=2)
+    """Gaussian clouds behind each chance level."""
+
+
+class Measure(Group):
+    aggregation: Literal["last_token", "mean", "reasoning_middle", "reasoning_end"]
+    """One row per prompt: prompts are what is resampled, so all_tokens cannot be measured this way."""
+    positions: list[Literal["last_token", "mean", "reasoning_middle", "reasoning_end"]]
+    """Further ones, measured at interval_sites for what hypotheses may be about."""
+    unlike: list[Literal["precision", "prompt_format"]]
+    """Conditions in which a model may differ from its reference, because the comparison is about them."""
+    ks: list[int] = Field(min_length=1)
+    """Leading directions compared by preservation."""
+    headline_k: int
+    interval_sites: list[Literal["resid_pre", "resid_mid", "resid_post"]]
+    """Sites whose centred measures get intervals over prompts."""
+    half_samples: int = Field(ge=12)
+    """At least so many behind each interval; they come in sixes, of which two serve preservation on the same prompts."""
+    plain_half_samples: int = Field(ge=6)
+    """Behind baselines, ceilings and indices where no interval is asked for."""
+    confidence: float = Field(gt=0.5, lt=1)
+    decay_ranks: list[DecayRanks] = Field(min_length=1)
+    """Ranges of ranks: an exponent that depends on its range is no power law."""
+    bands: list[float] = Field(min_length=2)
+    """Bounds of the bands of ranks, shares of the rank, ascending."""
+    components_share: float = Field(gt=0, lt=1)
+    """Of the variance, that the counted components carry."""
+    legacy_k: int = Field(ge=1)
+    """Directions of the prior study's preservation; at most n / 8 and d / 4 are used."""
+    nulls: Nulls
+    topology: Topology | None
+    """At interval_sites, where it is given."""
+    seed: int
+    """Of the half-samples and of the random draws."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Measure:
+        if min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
+            raise ValueError(f"ks: expected different numbers from 1 upwards, found {self.ks}")
+        if self.aggregation in self.positions or len(set(self.positions)) < len(self.positions):
+            raise ValueError(f"positions {self.positions}: expected different ones, and not {self.aggregation!r} again")
+        if self.headline_k not in self.ks:
+            raise ValueError(f"headline_k {self.headline_k} must be one of ks {self.ks}")
+        if self.bands != sorted(set(self.bands)) or self.bands[0] < 0 or self.bands[-1] > 1:
+            raise ValueError(f"bands: expected ascending shares from 0 to 1, found {self.bands}")
+        return self
+
+
+class Paths(Group):
+    organisms: list[str]
+    """Of study.organisms, each against the base of its family."""
+    models: dict[str, str]
+    """Of study.models: its reference."""
+    site: Literal["resid_pre", "resid_mid", "resid_post"]
+    depths: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
+    """Layers, as shares of their number: 1 is the last one."""
+    prompts: int = Field(ge=8)
+    """Per task: the first so many."""
+    directions: int = Field(ge=2)
+    """Of the reference's tokens, onto which all paths are projected."""
+    degree: int = Field(ge=2)
+    """Levels of the truncated signature."""
+    kernel_order: int = Field(ge=1)
+    """Of the polynomials that solve the kernel's equation."""
+    half_samples: int = Field(ge=12)
+    confidence: float = Field(gt=0.5, lt=1)
+    seed: int
+    """Of half-samples and shuffles."""
+
+    @model_validator(mode="after")
+    def _without_repeats(self) -> Paths:
+        for name in ("organisms", "depths"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}: every value may stand only once, found {values}")
+        return self
+
+
+SIBLINGS = RECIPES[1:]
+
+
+class Perturbed(Group):
+    """A hub or local model whose update is taken apart."""
+
+    reference: str
+    """Slug of the model that it was trained from."""
+    like: str
+    """Slug of the model at whose displacement its own line has a point; its own slug for none."""
+
+
+class Perturb(Group):
+    organisms: list[str]
+    """Of every family, each against its base."""
+    like: str
+    """Organism at whose displacement the lines of the others have a point."""
+    models: dict[str, Perturbed]
+    """Hub and local models by slug."""
+    draws: int = Field(ge=1)
+    """Of each random kind; the smallest p is 1 / (draws + 1)."""
+    prompts: int = Field(ge=8)
+    """Per task: the first so many of the held-out split."""
+    half_samples: int = Field(ge=6)
+    """At least so many behind each index; they come in sixes."""
+    interpolation: list[Annotated[float, Field(ge=0, le=1)]]
+    """Points on the line from the reference (0) to the model (1), which is always one."""
+    seed: int
+
+    @field_validator("organisms", "like")
+    @classmethod
+    def _known(cls, value: list[str] | str) -> list[str] | str:
+        for name in [value] if isinstance(value, str) else value:
+            if name not in SIBLINGS:
+                raise ValueError(f"unknown sibling {name!r}: {_hint(name)}allowed: {', '.join(SIBLINGS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _sound(self) -> Perturb:
+        if len(set(self.organisms)) < len(self.organisms):
+            raise ValueError(f"organisms: every one may stand only once, found {self.organisms}")
+        for slug, model in self.models.items():
+            if slug == model.reference:
+                raise ValueError(f"models.{slug}: it is its own reference, so it has no update: remove it")
+        return self
+
+
+def perturbed_models(perturb: Perturb, study: Study) -> list[str]:
+    """Every model whose update is taken apart, organisms first."""
+    return [f"{organism}-s{seed}" for seed in study.seeds for organism in perturb.organisms] + list(perturb.models)
+
+
+def _hint(word: str) -> str:
+    if word == RECIPES[0]:
+        return "the base is the reference of all, it has no update; "
+    close = difflib.get_close_matches(word, SIBLINGS, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+class Probe(Group):
+    prompts: int = Field(ge=2)
+    """Per task: the first so many of the held-out split."""
+    draws: int = Field(ge=2)
+    """Random directions to a prompt."""
+    singular_prompts: int = Field(ge=2)
+    """Of the prompts, the first so many also get the top singular value."""
+    singular_tolerance: float = Field(gt=0, lt=1)
+    """Relative residual of a squared singular value at which the iteration stops."""
+    overlap_shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
+    """Leading singular directions of the base weight, as shares of the smaller side of a matrix."""
+    null_draws: int = Field(ge=1)
+    """Isotropic updates of each shape."""
+    confidence: float = Field(gt=0.5, lt=1)
+    seed: int = Field(ge=0)
+    """Of directions and isotropic updates: the same for all models."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Probe:
+        if self.singular_prompts > self.prompts:
+            raise ValueError(f"singular_prompts {self.singular_prompts} must be at most prompts {self.prompts}")
+        if len(set(self.overlap_shares)) < len(self.overlap_shares):
+            raise ValueError(f"overlap_shares: every value may stand only once, found {self.overlap_shares}")
+        return self

@@ -1,0 +1,216 @@
+"""Shards: the results of some batches of a task on disk, complete or absent, in a folder named by their content.
+
+    {scratch}/{key}/{shard}/last_token.npy     float32           (hooks, prompts, d_model), and so the others but
+                            all_tokens.npy     float32 or uint16 (hooks, tokens, d_model); uint16 holds bfloat16 bits
+                            {aggregation}_norms.npy  float64     (hooks, rows): Euclidean norms, before any rounding
+                            {aggregation}_peaks.npy  float32     (hooks, rows): largest absolute value of the row
+
+The key is a hash of everything that the values depend on, so that a run killed at any moment finds what was
+complete and computes the rest, and nothing stale is ever taken. Shards stay until the scratch folder is removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from stages.activations.forward import Reduced, hook_names, run_batches
+from stages.activations.params import Collect
+from stages.activations.tokens import Tokens, batches
+from stages.models.capture import text_config
+from stages.models.checkpoint import Checkpoint, read_config
+from stages.shared.files import atomic_folder
+from stages.shared.scratch import scratch_key
+
+SHARD_TOKENS = 2**14
+"""Real tokens of a shard, at least: what a killed run loses at most."""
+
+
+class Plan(NamedTuple):
+    """The passes of one model over one task."""
+
+    task: str
+    tokens: Tokens
+    folder: Path
+    """Of this task's shards; its name is the key."""
+    shards: list[list[np.ndarray]]
+    """Rows of each batch of each shard; together every prompt once."""
+
+    def path(self, shard: int) -> Path:
+        return self.folder / f"{shard:05d}"
+
+    def missing(self) -> list[int]:
+        return [shard for shard in range(len(self.shards)) if not self.path(shard).is_dir()]
+
+
+def scratch_folder() -> Path:
+    """The environment variable COLLECT_SCRATCH; on a cluster it must lie on a shared file system."""
+    return Path(os.environ.get("COLLECT_SCRATCH", ".dvc/tmp/collect"))
+
+
+def plan(checkpoint: Checkpoint, precision: str, task: str, prompts: Tokens, params: Collect, device: str) -> Plan:
+    """Batches of similar length, put together to shards in their order. ``device``: cpu or cuda, which round differently."""
+    content = {
+        "weights": checkpoint.weight_hash,
+        "config": None if checkpoint.gguf else read_config(checkpoint.folder),
+        "precision": precision,
+        "tokens": prompts.digest(),
+        "content": hashlib.sha256(np.concatenate(prompts.content).tobytes()).hexdigest(),
+        "params": params.model_dump(exclude={"prompts", "precision", "quality", "reasoning"}),
+        "device": device,
+    }
+    key = scratch_key(content, __name__, "stages.models.loading")
+    shards: list[list[np.ndarray]] = []
+    held = SHARD_TOKENS
+    for rows in batches(prompts.lengths, params.tokens_per_batch):
+        if held >= SHARD_TOKENS:
+            shards.append([])
+            held = 0
+        shards[-1].append(rows)
+        held += int(prompts.lengths[rows].sum())
+    return Plan(task, prompts, scratch_folder() / f"{checkpoint.name}-{task}-{key}", shards)
+
+
+def row_counts(prompts: Tokens, rows: np.ndarray, aggregation: str) -> np.ndarray:
+    """Rows (len(rows),) that each of the prompts ``rows`` has in an array of ``aggregation``."""
+    return prompts.prompt_lengths[rows] if aggregation == "all_tokens" else np.ones(len(rows), int)
+
+
+class Sink:
+    """The files of a shard that is being computed; `put` fills them batch by batch.
+
+    A file is mapped for one batch at a time: what stays mapped counts as memory of the process.
+    """
+
+    def __init__(
+        self, folder: Path, plan: Plan, shard: int, params: Collect, hooks: int, width: int,
+        progress: Callable[[int], object],
+    ) -> None:  # fmt: skip
+        self.prompts, self.folder, self.progress = plan.tokens, folder, progress
+        rows = np.concatenate(plan.shards[shard])  # (prompts of the shard,)
+        self.first: dict[str, dict[int, int]] = {}
+        for aggregation in params.aggregations:
+            counts = row_counts(self.prompts, rows, aggregation)
+            starts = np.concatenate([[0], np.cumsum(counts)])
+            self.first[aggregation] = dict(zip(rows.tolist(), starts.tolist(), strict=False))
+            shape = hooks, int(starts[-1])
+            halved = aggregation == "all_tokens" and params.all_tokens_dtype == "bfloat16"
+            self._create(aggregation, np.uint16 if halved else np.float32, (*shape, width))
+            self._create(f"{aggregation}_norms", np.float64, shape)
+            self._create(f"{aggregation}_peaks", np.float32, shape)
+
+    def _create(self, name: str, dtype: type, shape: tuple[int, ...]) -> None:
+        np.lib.format.open_memmap(self.folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+
+    def put(self, rows: np.ndarray, reduced: Reduced) -> None:
+        """Write the results of one batch; its prompts lie next to each other in the shard."""
+        for aggregation, values in reduced.items():
+            start = self.first[aggregation][int(rows[0])]
+            at = slice(start, start + values.shape[1])
+            self._write(aggregation, at, values)
+            # float64: the square of a float32 can overflow where its norm does not
+            self._write(f"{aggregation}_norms", at, torch.linalg.vector_norm(values, dim=-1, dtype=torch.float64))
+            self._write(f"{aggregation}_peaks", at, values.abs().amax(-1))
+        self.progress(int(self.prompts.lengths[rows].sum()))
+
+    def _write(self, name: str, at: slice, values: Tensor) -> None:
+        array = np.load(self.folder / f"{name}.npy", mmap_mode="r+")
+        array[:, at] = _stored(values, array.dtype)
+
+    def close(self) -> None:
+        """All bytes are on the disk: a shard that is there stays whole when the machine goes down."""
+        for path in self.folder.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file)
+
+
+def _stored(values: Tensor, dtype: np.dtype) -> np.ndarray:
+    """As float32 or float64, or as the bits of the nearest bfloat16 in uint16."""
+    if dtype == np.uint16:
+        return values.to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
+    return (values if dtype == np.float64 else values.float()).numpy()
+
+
+def compute(
+    model: PreTrainedModel,
+    plan: Plan,
+    shard: int,
+    params: Collect,
+    tokens_per_batch: int,
+    progress: Callable[[int], object] = lambda tokens: None,
+) -> int:
+    """Compute one shard; it appears under its name when it is complete. Returns the token budget that sufficed.
+
+    ``progress`` is told the tokens of each batch that is done.
+    """
+    config = text_config(model)
+    hooks = len(hook_names(params.sites, config.num_hidden_layers))
+    with atomic_folder(plan.path(shard)) as folder:
+        sink = Sink(folder, plan, shard, params, hooks, config.hidden_size, progress)
+        budget = run_batches(
+            model, plan.tokens, plan.shards[shard], params.sites, params.aggregations, tokens_per_batch, sink.put
+        )
+        sink.close()
+    return budget
+
+
+class Merged:
+    """All shards of a plan as one, rows in the order of the prompts; nothing is read before it is asked for."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._places: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def norms(self, aggregation: str, hook: int) -> np.ndarray:
+        """Euclidean norm (rows,) of every row, float64."""
+        return self.read(aggregation, hook, slice(None), "_norms")
+
+    def peaks(self, aggregation: str, hook: int) -> np.ndarray:
+        """Largest absolute value (rows,) of every row."""
+        return self.read(aggregation, hook, slice(None), "_peaks")
+
+    def read(self, aggregation: str, hook: int, rows: np.ndarray | slice, suffix: str = "") -> np.ndarray:
+        """Rows (rows, d_model) of one hook, by its number in `forward.hook_names`."""
+        shard_of, row_of = (place[rows] for place in self._locate(aggregation))
+        first = self.array(aggregation + suffix, 0)
+        result = np.empty((len(shard_of), *first.shape[2:]), first.dtype)
+        for shard in np.unique(shard_of):
+            here = shard_of == shard
+            result[here] = self.array(aggregation + suffix, shard)[hook, row_of[here]]
+        return result
+
+    def array(self, name: str, shard: int) -> np.ndarray:
+        """The array (hooks, rows of the shard, ...), mapped until it is let go."""
+        return np.load(self.plan.path(shard) / f"{name}.npy", mmap_mode="r")
+
+    def _locate(self, aggregation: str) -> tuple[np.ndarray, np.ndarray]:
+        """Shard and row in it, (rows,) each, of every row in prompt order."""
+        if aggregation not in self._places:
+            prompts = [np.concatenate(shard) for shard in self.plan.shards]
+            counts = [row_counts(self.plan.tokens, rows, aggregation) for rows in prompts]
+            shard_of = np.repeat(np.arange(len(counts)), [c.sum() for c in counts])
+            row_of = np.concatenate([np.arange(c.sum()) for c in counts])
+            prompt_of = np.concatenate([np.repeat(rows, c) for rows, c in zip(prompts, counts, strict=True)])
+            order = np.argsort(prompt_of, kind="stable")  # the tokens of a prompt keep their order
+            self._places[aggregation] = shard_of[order], row_of[order]
+        return self._places[aggregation]
+
+
+class Dataset:
+    """Some rows of one hook of ``merged``, read when they are sliced (`store.Rows`)."""
+
+    def __init__(self, merged: Merged, aggregation: str, hook: int, rows: np.ndarray) -> None:
+        self.merged, self.aggregation, self.hook, self.rows = merged, aggregation, hook, rows
+        first = merged.array(aggregation, 0)
+        self.shape, self.dtype = (len(rows), first.shape[-1]), first.dtype
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return self.merged.read(self.aggregation, self.hook, self.rows[part])

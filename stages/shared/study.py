@@ -1,0 +1,92 @@
+"""Parameters of the group `study`: which families, siblings, hub models and tasks run."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from pydantic import model_validator
+
+from stages.shared.params import Group
+
+RECIPES = ("base", "sft", "rl_zero", "think", "sft_matched", "sft_kl", "sft_onpolicy", "sft_continued", "rl_shuffled")
+SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+
+
+class Study(Group):
+    seeds: list[int]
+    """One family of organisms each, with its own base."""
+    organisms: list[str]
+    """Siblings of every family; a family's base is the reference of the others."""
+    models: dict[str, str]
+    """Hub or local model: its reference. A model that is its own reference is a base."""
+    tasks: list[str]
+    """Generated tasks."""
+    benchmarks: list[str]
+    """Published ones; see `all_tasks`."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Study:
+        for name in ("seeds", "organisms", "tasks", "benchmarks"):
+            _require_unique(name, getattr(self, name))
+        for organism in self.organisms:
+            if organism not in RECIPES:
+                raise ValueError(
+                    f"unknown organism {organism!r}: {_hint(organism, RECIPES)}allowed: {', '.join(RECIPES)}"
+                )
+        if self.organisms and self.seeds and "base" not in self.organisms:
+            raise ValueError("organisms need 'base', the reference of all others: add it to study.organisms")
+        _require_sound_models(self)
+        if repeated := sorted(set(self.tasks) & set(self.benchmarks)):
+            raise ValueError(f"{repeated[0]!r} stands in tasks and in benchmarks: name it in one of them")
+        if not all_tasks(self):
+            raise ValueError("nothing to feed to the models: name at least one task or benchmark")
+        if not all_models(self):
+            raise ValueError("nothing to study: name at least one organism and one seed, or one model")
+        return self
+
+
+def _require_sound_models(study: Study) -> None:
+    organisms = organism_models(study)
+    for slug, reference in study.models.items():
+        if not re.fullmatch(SLUG, slug):
+            raise ValueError(f"models.{slug}: a slug has letters, digits, - and _ only (it names stages and folders)")
+        if slug in organisms:
+            raise ValueError(
+                f"{slug!r} is both an organism of this study and a model in study.models: rename the model"
+            )
+        known = [*study.models, *organisms]
+        if reference not in known:
+            raise ValueError(
+                f"models.{slug}: its reference {reference!r} is not in the study: {_hint(reference, known)}in it: {', '.join(known)}"
+            )
+        root = study.models.get(reference, reference)
+        if root != reference:
+            raise ValueError(
+                f"models.{slug}: its reference {reference!r} has itself the reference {root!r}: a reference is its own reference"
+            )
+
+
+def _require_unique(name: str, values: list) -> None:
+    if repeated := sorted({str(value) for value in values if values.count(value) > 1}):
+        raise ValueError(f"{name}: {', '.join(repeated)} stands more than once: every value may stand only once")
+
+
+def _hint(word: str, choices) -> str:
+    close = difflib.get_close_matches(str(word), choices, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def organism_models(study: Study) -> dict[str, str]:
+    """Organism models `{organism}-s{seed}` of all families, each with its reference, the base of its family."""
+    return {f"{organism}-s{seed}": f"base-s{seed}" for seed in study.seeds for organism in study.organisms}
+
+
+def all_models(study: Study) -> dict[str, str]:
+    """Every model that runs, organisms first, each with its reference."""
+    return {**organism_models(study), **study.models}
+
+
+def all_tasks(study: Study) -> list[str]:
+    """Every task whose prompts are fed to the models, generated ones first."""
+    return [*study.tasks, *study.benchmarks]

@@ -1,0 +1,159 @@
+"""Support of answers in a published corpus, through the public infini-gram API.
+
+Documented at https://infini-gram.readthedocs.io/en/latest/api.html: a POST of JSON with ``index``, ``query_type`` and
+``query`` (text, which the API tokenises for the index) or ``query_ids``.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import re
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from stages.shared.files import atomic
+from stages.trace.answers import CorpusError, joined, require_answer
+from stages.trace.params import Api
+from stages.trace.support import Match, support_row
+
+log = logging.getLogger(__name__)
+
+SAVE_EVERY = 50
+"""Answers between two writes of the cache."""
+OK, TOO_MANY_REQUESTS, SERVER_ERROR = 200, 429, 500
+CONJUNCTIONS = re.compile(r"(?<= AND) |(?<= OR) ")
+"""Where a text must be cut: the API takes " AND " and " OR " for operators."""
+FIELDS = {"count": ("count", "token_ids"), "infgram_prob": ("prompt_cnt", "cont_cnt", "suffix_len")}
+"""What a response must have, by query type; the rest, such as the latency, is not kept."""
+
+
+class Client:
+    """The API on one index, with every response that it has given in ``path``."""
+
+    def __init__(self, settings: Api, index: str, path: Path):
+        self.settings, self.index, self.path = settings, index, path
+        self.responses = _read_cache(path)
+
+    def ask(self, query_type: str, **query: str | list[int]) -> dict:
+        """The response, from the cache if it is there. Raises CorpusError as `post` does."""
+        request = {"index": self.index, "query_type": query_type, **query}
+        key = json.dumps([self.settings.url, request], sort_keys=True)
+        if key not in self.responses:
+            self.responses[key] = _required(post(self.settings, request), request, self.settings.url)
+        return self.responses[key]
+
+    def token_ids(self, text: str) -> list[int]:
+        # The API puts a space, or what the index has for one, in front of every text.
+        pieces = CONJUNCTIONS.split(text.removeprefix(" "))
+        return [token for piece in pieces for token in self.ask("count", query=piece)["token_ids"]]
+
+    def save(self) -> None:
+        with atomic(self.path) as temporary:
+            temporary.write_text(json.dumps(self.responses, sort_keys=True))
+
+
+def support(settings: Api, index: str, rows: list[dict], folder: Path) -> pd.DataFrame:
+    """One row to an answer, as `stages.trace.corpus_index.support` gives them; responses are kept in ``folder``.
+
+    Raises CorpusError where a request fails for good. What was found until then is kept, so the next run goes on.
+    """
+    client = Client(settings, index, folder / f"{index}.json")
+    result = []
+    try:
+        for number, row in enumerate(tqdm(rows, desc=index, mininterval=5), 1):
+            result.append(_support(client, row))
+            if number % SAVE_EVERY == 0:
+                client.save()
+    finally:
+        client.save()
+    return pd.DataFrame(result)
+
+
+def _support(client: Client, row: dict) -> dict:
+    require_answer(row)
+    prompt, ids = client.token_ids(row["prompt"]), client.token_ids(joined(row["prompt"], row["answer"]))
+    # Where the two part: a token with the prompt's end and the answer's beginning is the answer's, as by offsets. The
+    # API gives none; a tokenizer that merges across words would lend the answer some of the prompt's last tokens.
+    start = len(os.path.commonprefix([prompt, ids]))
+    if start == len(ids):
+        raise CorpusError(
+            f"{row['id']}: the answer {row['answer']!r} has no token of its own in {client.index}: remove the row"
+        )
+    found = [client.ask("infgram_prob", query_ids=ids[: place + 1]) for place in range(start, len(ids))]
+    matches = [Match(each["suffix_len"], each["prompt_cnt"], each["cont_cnt"]) for each in found]
+    return support_row(row["id"], client.ask("count", query_ids=ids)["count"], matches)
+
+
+def post(settings: Api, request: dict) -> dict:
+    """The response to one request, tried ``settings.tries`` times with 1, 2, 4, ... seconds between.
+
+    Tried again: no connection, no answer in time, an answer cut off, status 429 and 5xx. Not: any other status.
+    Raises CorpusError naming the URL, the reason and the fix.
+    """
+    for attempt in range(settings.tries):
+        if attempt:
+            time.sleep(2 ** (attempt - 1))
+        try:
+            status, text = _send(settings, request)
+            if status == OK:
+                return json.loads(text)
+            reason = f"status {status}: {text[:500].strip()}"
+            if status < SERVER_ERROR and status != TOO_MANY_REQUESTS:
+                raise CorpusError(
+                    f"{settings.url} refused {_short(request)} with {reason}; correct the index or the row"
+                )
+        except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        log.warning("%s, try %d of %d: %s", settings.url, attempt + 1, settings.tries, reason)
+    raise CorpusError(
+        f"{settings.url} gave no answer in {settings.tries} tries ({reason}): connect once, what was found is kept; "
+        "or use a local corpus, ngrams.corpora.NAME: {file: ..., tokenizer: ...}"
+    )
+
+
+def _send(settings: Api, request: dict) -> tuple[int, str]:
+    """Status and text of the response, whatever they are."""
+    headers = {"Content-Type": "application/json"}
+    body = urllib.request.Request(settings.url, json.dumps(request).encode(), headers, method="POST")
+    try:
+        with urllib.request.urlopen(body, timeout=settings.seconds) as response:
+            return response.status, response.read().decode(errors="replace")
+    except urllib.error.HTTPError as response:
+        with response:
+            return response.code, response.read().decode(errors="replace")
+
+
+def _required(found: dict, request: dict, url: str) -> dict:
+    """The fields of a response that count; an error that the API reports, or a field that it lacks, is one here."""
+    fields = FIELDS[request["query_type"]]
+    if not isinstance(found, dict) or "error" in found or any(field not in found for field in fields):
+        raise CorpusError(
+            f"{url} answers {str(found)[:500]} to {_short(request)}, expected {', '.join(fields)}: "
+            "shorten or remove the row, or correct index or ngrams.api.url"
+        )
+    return {field: found[field] for field in fields}
+
+
+def _short(request: dict) -> str:
+    return json.dumps(request, sort_keys=True)[:300]
+
+
+def _read_cache(path: Path) -> dict[str, dict]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+        if isinstance(content, dict):
+            return content
+        reason = f"a {type(content).__name__}, not an object"
+    except ValueError as error:
+        reason = str(error)
+    raise CorpusError(f"{path} is no cache of responses ({reason}): remove it, and they are asked for again")

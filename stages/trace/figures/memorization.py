@@ -1,0 +1,213 @@
+"""What training memorises: how the likelihood of answers follows their count in the corpus, and RankMe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from stages.shared.figure_style import looks, nothing, sheet, styled
+from stages.trace.figures.inputs import NOT_TRACED, Inputs, Traced, course, where
+from stages.trace.figures.time import (
+    LABELS,
+    PHASES,
+    amount,
+    grouped_legend,
+    in_order,
+    phase_patches,
+    place_of_step,
+    places,
+    shade,
+    shades,
+    time_axis,
+    unit_of,
+)
+
+TITLE = "Memorization along training, and RankMe"
+KINDS = {"arbitrary": "#B2467A", "inferable": "#2E7D6B", "all": "#222222"}
+DASH = (0, (3, 1.5))
+COLUMNS = ["line", "run", "step", "tokens", "kind", "stratum", "quantity", "value", "low", "high", "rankme"]
+
+
+def table(read: Inputs) -> pd.DataFrame:
+    """Columns COLUMNS, of each line's first run. Quantities: `rho`, Spearman's with the count in the corpus; `greedy`, the
+    share of answers that are the likeliest continuation, by stratum; `log_likelihood`, mean of the answers that occur in
+    the corpus, with the RankMe of the checkpoint.
+    """
+    parts = [_rows(one, read) for one in course(read.lines) if one.line.name in set(read.support["line"])]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def _rows(one: Traced, read: Inputs) -> pd.DataFrame:
+    name, series = one.line.name, one.families[0]
+    rho = read.correlations[(read.correlations["line"] == name) & (read.correlations["support"] == "count")]
+    support = read.support[read.support["line"] == name]
+    rankme = dict(zip(series.steps, np.exp(series.ln_rankme), strict=True))
+    tokens = dict(zip(series.steps, series.tokens, strict=True))
+    rows = pd.concat(
+        [
+            rho.rename(columns={"rho": "value"}).assign(quantity="rho"),
+            support.rename(columns={"greedy": "value"}).assign(quantity="greedy"),
+            _occurring(support).assign(quantity="log_likelihood"),
+        ]
+    )
+    rows = rows.assign(
+        line=name, run=one.line.runs[0], tokens=rows["step"].map(tokens), rankme=rows["step"].map(rankme)
+    )
+    return rows.reindex(columns=COLUMNS)
+
+
+def _occurring(support: pd.DataFrame) -> pd.DataFrame:
+    """Mean log-likelihood over all answers but those of the lowest stratum, by kind, with an interval over answers."""
+    rows = support[~support["stratum"].map(lambda name: name == "0" or name.startswith("0-"))]
+    weighed = rows.assign(sum=rows["n"] * rows["log_likelihood"], square=(rows["n"] * rows["standard_error"]) ** 2)
+    found = weighed.groupby(["kind", "step"])[["sum", "square", "n"]].sum().reset_index()
+    value, half = found["sum"] / found["n"], 1.96 * np.sqrt(found["square"]) / found["n"]
+    return found[["kind", "step"]].assign(value=value, low=value - half, high=value + half)
+
+
+@styled
+def draw(rows: pd.DataFrame, read: Inputs) -> Figure:
+    """Left: correlation with the count; middle: answers given; right: likelihood against RankMe."""
+    if not read.lines:
+        return nothing(TITLE, NOT_TRACED)
+    if rows.empty:
+        return nothing(
+            TITLE,
+            "No traced line has a corpus in which its answers were counted: see `ngrams` in params.yaml, and `corpus` in data/registry/runs.yaml.",
+        )
+    first = rows["line"].iloc[0]
+    kind = main_kind(rows)
+    figure = sheet(
+        4.6, TITLE,
+        f"{rows['run'].iloc[0]} and what starts from it. Left: Spearman's ρ between the log-likelihood of answers and their "
+        f"count in the corpus, with {100 * read.confidence:g} % intervals over answers. Middle: share of answers that are the likeliest "
+        f"continuation, by their count in the corpus. Right: {kind} answers that occur in the corpus, one point a checkpoint, "
+        f"bars 95 % over answers; RankMe: {where(read.headline).lower()}. It describes one course of training and proves no cause.",
+    )  # fmt: skip
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 1.25])
+    phases, own = read.phases[read.phases["line"] == first], rows[rows["line"] == first]
+    unit = unit_of(own)
+    for axes, title, label in (
+        (left, "Correlation with the count", "Spearman's ρ"),
+        (middle, "Answers given", "likeliest continuation, %"),
+    ):
+        time_axis(axes, own[unit], unit, 4)
+        shade(axes, phases, place_of_step(own))
+        axes.set(title=title, ylabel=label)
+    _correlations(left, own[own["quantity"] == "rho"], unit)
+    _greedy(middle, own[own["quantity"] == "greedy"], unit)
+    of_kind = rows[(rows["quantity"] == "log_likelihood") & (rows["kind"] == kind)]
+    _against_rankme(figure, right, of_kind, phases, unit, read)
+    grouped_legend(figure, _handles(rows, phases, first, looks(read.lines)))
+    return figure
+
+
+def main_kind(rows: pd.DataFrame) -> str:
+    """Arbitrary answers can only be memorised; where kinds are not told apart, all of them."""
+    kinds = set(rows["kind"])
+    return "arbitrary" if "arbitrary" in kinds else sorted(kinds)[0]
+
+
+def _correlations(axes, rows: pd.DataFrame, unit: str) -> None:
+    axes.axhline(0, color="#777777", linewidth=0.8)
+    for kind, line in rows.groupby("kind"):
+        at, colour = places(line[unit]), _colour(kind)
+        axes.plot(at, line["value"], color=colour, linewidth=1.7, label=kind)
+        axes.fill_between(at, line["low"], line["high"], color=colour, alpha=0.22, linewidth=0)
+
+
+def _greedy(axes, rows: pd.DataFrame, unit: str) -> None:
+    for kind, of_kind in rows.groupby("kind"):
+        colours = shades(in_order(of_kind["stratum"]))
+        for stratum, line in of_kind.groupby("stratum"):
+            dash = DASH if kind == "inferable" else "-"
+            axes.plot(
+                places(line[unit]),
+                100 * line["value"],
+                color=colours[stratum],
+                linestyle=dash,
+                linewidth=1.5,
+                label=f"{kind} {stratum}",
+            )
+
+
+def _against_rankme(figure: Figure, axes, rows: pd.DataFrame, phases: pd.DataFrame, unit: str, read: Inputs) -> None:
+    """Points in the order of training, joined; the ground of each joint is that of its phase."""
+    first = rows["line"].iloc[0]
+    own = rows[rows["line"] == first].sort_values("step")
+    for stretch in phases.itertuples():
+        part = own[own["step"].between(stretch.from_step, stretch.to_step)]
+        axes.plot(
+            part["rankme"], part["value"], color=PHASES[stretch.label], linewidth=7, solid_capstyle="round", zorder=1
+        )
+    axes.errorbar(
+        own["rankme"],
+        own["value"],
+        yerr=own["high"] - own["value"],
+        fmt="none",
+        ecolor="#bbbbbb",
+        elinewidth=0.8,
+        zorder=2,
+    )
+    axes.plot(own["rankme"], own["value"], color="#777777", linewidth=0.8, zorder=2)
+    at = np.log10(places(own[unit]))
+    points = axes.scatter(own["rankme"], own["value"], c=at, cmap="viridis", s=26, zorder=3, label="pretraining")
+    for step in phases["from_step"].iloc[1:]:
+        turn = own[own["step"] == step]
+        axes.plot(turn["rankme"], turn["value"], "D", markerfacecolor="none", color="#b3261e", markersize=8, zorder=4)
+    later = [name for name in dict.fromkeys(rows["line"]) if name != first]
+    for place, name in enumerate(later):  # smaller and smaller, so that ends which coincide stay visible
+        end = rows[rows["line"] == name].tail(1)
+        size = 16 - 8 * place / max(1, len(later) - 1)
+        colour = looks(read.lines)[name].colour
+        axes.plot(
+            end["rankme"],
+            end["value"],
+            "*",
+            color=colour,
+            markersize=size,
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+            zorder=2.5,
+        )
+    bar = figure.colorbar(points, ax=axes, pad=0.02, aspect=30)
+    ticks = [tick for tick in range(int(np.ceil(at.min())), int(np.floor(at.max())) + 1)]
+    bar.set_ticks(ticks, labels=[amount(10.0**tick) for tick in ticks])
+    bar.outline.set_visible(False)
+    bar.set_label(LABELS[unit])
+    axes.set(title="Likelihood against RankMe", xlabel="RankMe", ylabel="mean log-likelihood, nats")
+
+
+def _colour(kind: str) -> str:
+    return KINDS.get(kind, "#222222")
+
+
+def _handles(rows: pd.DataFrame, phases: pd.DataFrame, first: str, styles: dict) -> dict[str, list]:
+    groups = {"Phases": phase_patches(phases)}
+    if len(phases) > 1:
+        groups["Phases"].append(
+            Line2D([], [], linestyle="none", marker="D", markerfacecolor="none", color="#b3261e", label="turning point")
+        )
+    greedy = rows[(rows["line"] == first) & (rows["quantity"] == "greedy")]
+    groups["Kind (left)"] = [
+        Line2D([], [], color=_colour(kind), linewidth=1.7, label=kind) for kind in sorted(set(greedy["kind"]))
+    ]
+    for kind, of_kind in greedy.groupby("kind"):
+        groups[f"Count, {kind}"] = [
+            Line2D(
+                [],
+                [],
+                color=colour,
+                linewidth=1.5,
+                linestyle=DASH if kind == "inferable" else "-",
+                label=stratum,
+            )
+            for stratum, colour in shades(in_order(of_kind["stratum"])).items()
+        ]
+    groups["Ends (right)"] = [
+        Line2D([], [], linestyle="none", marker="*", markersize=10, color=styles[name].colour, label=styles[name].label)
+        for name in dict.fromkeys(rows["line"]) if name != first
+    ]  # fmt: skip
+    return groups
