@@ -13,7 +13,6 @@ from stages.activations.tokens import token_offsets, tokenise
 from stages.models.checkpoint import Checkpoint
 from stages.paradigms import shards
 from stages.paradigms.shards import Dataset, Merged, compute, plan
-from stages.shared import scratch
 from stages.shared.code_identity import import_closure
 from tests.support.forward_oracle import PROMPTS, TOKENS, naive
 from tests.support.tiny_models import tiny_tokenizer
