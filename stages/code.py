@@ -35,7 +35,9 @@ def entry_points(root: Path) -> dict[str, list[str]]:
             name = f"{path.parent.name}.{path.stem}"
             choices = sorted((root / DYNAMIC_IMPORTS[file]).glob("*.py")) if file in DYNAMIC_IMPORTS else []
             cells = [choice for choice in choices if CELL.search(choice.read_text(encoding="utf-8"))]
-            points |= {f"{name}.{cell.stem}": [file, cell.relative_to(root).as_posix()] for cell in cells} or {name: [file]}
+            points |= {f"{name}.{cell.stem}": [file, cell.relative_to(root).as_posix()] for cell in cells} or {
+                name: [file]
+            }
     return points
 
 

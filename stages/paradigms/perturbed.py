@@ -35,7 +35,10 @@ def rows_of(point: dict, task: str, layer: int, scores: Mapping[str, float]) -> 
 def read_all(root: Path, recipes: dict[str, str]) -> pd.DataFrame:
     """The tables of exactly the models of ``recipes`` (model: recipe), with these two as columns."""
     empty = pd.DataFrame(columns=[*PERTURBED_TABLES.columns["points"], "model", "recipe"])
-    tables = [PERTURBED_TABLES.read(root / model, "points").assign(model=model, recipe=recipe) for model, recipe in recipes.items()]
+    tables = [
+        PERTURBED_TABLES.read(root / model, "points").assign(model=model, recipe=recipe)
+        for model, recipe in recipes.items()
+    ]
     return pd.concat(tables, ignore_index=True) if tables else empty
 
 

@@ -15,6 +15,8 @@ from tests.support.forward_oracle import TOKENS, assert_close, collect, naive
 from tests.support.tiny_models import POSITIONS, VOCABULARY, tiny_tokenizer
 
 AGGREGATIONS = ("last_token", "mean", "all_tokens")
+
+
 @pytest.mark.parametrize("family", SITES)
 def test_batched_equals_one_prompt_at_a_time(family, tiny_models):
     """Padding changes nothing, every prompt gets its own values, and each aggregation is what it says."""

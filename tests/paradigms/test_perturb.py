@@ -92,7 +92,9 @@ def distance(name):
 
 def run(name="sft-s0", like="rl_zero-s0"):
     perturb.main(name, "base-s0", like)
-    return PERTURBED_TABLES.read(perturb.PERTURBED / name, "points"), json.loads((perturb.METRICS / f"{name}.json").read_text())
+    return PERTURBED_TABLES.read(perturb.PERTURBED / name, "points"), json.loads(
+        (perturb.METRICS / f"{name}.json").read_text()
+    )
 
 
 def of(table, kind, measure="preservation", **where):

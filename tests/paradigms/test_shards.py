@@ -13,6 +13,7 @@ from stages.activations.tokens import token_offsets, tokenise
 from stages.models.checkpoint import Checkpoint
 from stages.paradigms import shards
 from stages.paradigms.shards import Dataset, Merged, compute, plan
+from stages.shared import scratch
 from stages.shared.code_identity import import_closure
 from tests.support.forward_oracle import PROMPTS, TOKENS, naive
 from tests.support.tiny_models import tiny_tokenizer
@@ -174,5 +175,12 @@ def test_the_code_of_the_key_is_all_that_computes_a_shard(monkeypatch):
     monkeypatch.setattr(scratch, "identity", lambda *modules: named.extend(modules) or "same")
     planned()
     files = import_closure(*(module.replace(".", "/") + ".py" for module in named))
-    rooms = ("activations/forward", "activations/tokens", "paradigms/shards", "models/loading", "models/capture", "models/sites")
+    rooms = (
+        "activations/forward",
+        "activations/tokens",
+        "paradigms/shards",
+        "models/loading",
+        "models/capture",
+        "models/sites",
+    )
     assert {f"stages/{file}.py" for file in rooms} <= set(files)

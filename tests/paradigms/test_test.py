@@ -73,7 +73,9 @@ def tables_of(model, aggregation, index, rank, spread, seed, missing_layers):
                 records.append({**place, "measure": measure, "variant": variant, "value": value, "index": np.nan})
     empty = {name: "" if kind == "str" else 0.0 for name, kind in RECORD_COLUMNS["records"].items()}
     records = pd.DataFrame([{**empty, "model": model, "n": N, **row} for row in records])
-    empty_tables = {name: pd.DataFrame(columns=list(RECORD_COLUMNS[name])) for name in ("spectra", "rarefaction", "layers")}
+    empty_tables = {
+        name: pd.DataFrame(columns=list(RECORD_COLUMNS[name])) for name in ("spectra", "rarefaction", "layers")
+    }
     return {"records": records, "replicates": pd.DataFrame(replicates), **empty_tables}
 
 

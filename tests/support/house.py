@@ -20,10 +20,80 @@ STUDIES = ("paradigms", "trace", "drift", "concepts")
 FLOORS = (("shared",), ("geometry", "statistics"), ("models",), ("activations",), ("tasks",), ("organisms",), STUDIES)
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 EMPTY_NAMES = frozenset(
-    "found own of one other others another each here there kept known shown seen asked wanted beside theirs ours mine his hers "
-    "its it this that these those at by in on onto to from with without within over under between before after above below "
-    "behind beyond against about around along among as into up off out near per both such what which who whose where when how "
-    "why toward upon via".split()
+    [
+        "found",
+        "own",
+        "of",
+        "one",
+        "other",
+        "others",
+        "another",
+        "each",
+        "here",
+        "there",
+        "kept",
+        "known",
+        "shown",
+        "seen",
+        "asked",
+        "wanted",
+        "beside",
+        "theirs",
+        "ours",
+        "mine",
+        "his",
+        "hers",
+        "its",
+        "it",
+        "this",
+        "that",
+        "these",
+        "those",
+        "at",
+        "by",
+        "in",
+        "on",
+        "onto",
+        "to",
+        "from",
+        "with",
+        "without",
+        "within",
+        "over",
+        "under",
+        "between",
+        "before",
+        "after",
+        "above",
+        "below",
+        "behind",
+        "beyond",
+        "against",
+        "about",
+        "around",
+        "along",
+        "among",
+        "as",
+        "into",
+        "up",
+        "off",
+        "out",
+        "near",
+        "per",
+        "both",
+        "such",
+        "what",
+        "which",
+        "who",
+        "whose",
+        "where",
+        "when",
+        "how",
+        "why",
+        "toward",
+        "upon",
+        "via",
+    ]
 )
 MOST_LINES, MOST_PARAMETERS, LONGEST_LINE, LONGEST_STAGE = 60, 6, 120, 80
 # Standard names of a caller's protocol, as in pytorch.
@@ -114,15 +184,34 @@ def _of_file(path: Path) -> Iterator[Finding]:
             count = sum(argument.arg not in ("self", "cls") for argument in arguments)
             if count > MOST_PARAMETERS and "parameters:" not in (ast.get_docstring(node) or ""):
                 yield Finding("many parameters", file, node.lineno, f"{node.name}: {count}")
-            if not node.name.startswith("_") and not ast.get_docstring(node) and node in tree.body and node.name != "main":
+            if (
+                not node.name.startswith("_")
+                and not ast.get_docstring(node)
+                and node in tree.body
+                and node.name != "main"
+            ):
                 yield Finding("no docstring", file, node.lineno, node.name)
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
             first = (ast.get_docstring(node) or "").strip().split("\n")[0]
-            if first.split(" ")[0] in ("Of", "By", "As", "Where", "What", "Which", "With", "Without", "For", "In", "From", "On", "To"):
+            if first.split(" ")[0] in (
+                "Of",
+                "By",
+                "As",
+                "Where",
+                "What",
+                "Which",
+                "With",
+                "Without",
+                "For",
+                "In",
+                "From",
+                "On",
+                "To",
+            ):
                 yield Finding("fragment", file, getattr(node, "lineno", 1), first[:80])
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            if node.value.value.split(" ")[0] in ("Of", "of"):
-                yield Finding("fragment", file, node.lineno, node.value.value[:80])
+        text = node.value.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else None
+        if isinstance(text, str) and text.split(" ")[0] in ("Of", "of"):
+            yield Finding("fragment", file, node.lineno, text[:80])
     for node, following in zip(tree.body, tree.body[1:], strict=False):
         documents = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
         if isinstance(node, ast.Assign | ast.AnnAssign) and documents and isinstance(following.value.value, str):
@@ -132,7 +221,9 @@ def _of_file(path: Path) -> Iterator[Finding]:
 def _lines_of_tables(tree: ast.Module) -> set[int]:
     """Return the last lines of constants of the module and of dictionaries and lists of literals: data, laid out by hand."""
     return {
-        node.end_lineno for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign) and node.end_lineno != node.lineno
+        node.end_lineno
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.end_lineno != node.lineno
     }
 
 

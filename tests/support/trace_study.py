@@ -95,9 +95,7 @@ def write_run(
         for step, exponent in zip(steps, course, strict=True)
         if step not in failed
     }
-    write(
-        root / "data/trace/runs" / run, table.assign(flops=table["flops"].to_numpy(float, na_value=np.nan)), found
-    )
+    write(root / "data/trace/runs" / run, table.assign(flops=table["flops"].to_numpy(float, na_value=np.nan)), found)
 
 
 def spectrum(exponent: float, rows: int = ROWS) -> Spectrum:

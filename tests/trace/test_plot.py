@@ -1,6 +1,5 @@
 """The stage that draws the figures of traced training: what it reads, and what it writes."""
 
-
 import pytest
 import yaml
 

@@ -49,7 +49,8 @@ def read_inputs(study: Study, measure: Measure, perturb: Perturb) -> Inputs:
         name: name.rpartition("-s")[0] for name in organism_models(study)
     }
     everywhere, *others = (
-        gather(name, recipes, RECORDS, RECORD_TABLES.read) for name in ("records", "replicates", "spectra", "rarefaction")
+        gather(name, recipes, RECORDS, RECORD_TABLES.read)
+        for name in ("records", "replicates", "spectra", "rarefaction")
     )
     here = [rows[rows["aggregation"] == measure.aggregation] for rows in (everywhere, *others)]
     probes = [gather(name, recipes, PROBES, PROBE_TABLES.read) for name in ("sensitivity", "weights")]
