@@ -93,7 +93,9 @@ def stub_commands(folder: Path) -> None:
     """Let every stage make its outputs by the stub; the graph stays as it is."""
     path = folder / "dvc.yaml"
     pipeline = yaml.safe_load(path.read_text())
-    for stage in pipeline["stages"].values():
+    for name, stage in pipeline["stages"].items():
+        if name == "code":  # real: what depends on an edit is told by real fingerprints
+            continue
         body = stage.get("do", stage)
         made = [
             out if isinstance(out, str) else next(iter(out))
@@ -122,6 +124,6 @@ def reproduced(tmp_path_factory) -> Project:
 def graph(reproduced) -> Project:
     """The reproduced graph; what a test changes in params.yaml is undone."""
     yield reproduced
-    reproduced.run("git", "checkout", "-q", "--", "params.yaml", "dvc.yaml", "dvc.lock")
+    reproduced.run("git", "checkout", "-q", "--", "params.yaml", "dvc.yaml", "dvc.lock", "stages")
     reproduced.run("git", "clean", "-qfd", "metrics", "plots")
     reproduced.run("dvc", "checkout", "-q")
