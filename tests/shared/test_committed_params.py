@@ -10,7 +10,7 @@ from stages.concepts.autoencoder_params import Autoencoders
 from stages.concepts.params import Concepts
 from stages.drift.params import Drift
 from stages.organisms.params import Architecture, Budget, Evaluation, Finetuning, Pretraining, Reinforcement
-from stages.paradigms.params import Hypotheses, Measure, Paths, Perturb, Probe
+from stages.paradigms.params import Hypotheses, MeasureParams, PathParams, PerturbParams, ProbeParams
 from stages.shared.params import load
 from stages.shared.study import RECIPES, Study
 from stages.trace.params import Ngrams, Phases, Trace
@@ -26,10 +26,10 @@ ORGANISMS = {
 GROUPS = {
     "study": Study,
     "collect": Collect,
-    "measure": Measure,
-    "paths": Paths,
-    "probe": Probe,
-    "perturb": Perturb,
+    "measure": MeasureParams,
+    "paths": PathParams,
+    "probe": ProbeParams,
+    "perturb": PerturbParams,
     "ngrams": Ngrams,
     "hypotheses": Hypotheses,
     "trace": Trace,

@@ -6,10 +6,12 @@ import sys
 
 import pytest
 
+import stages
 from tests.support.project import ROOT
 
 CODE = """
 import stages, ctypes, resource
+stages.pin()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes, libc.memset.argtypes = [ctypes.c_void_p], [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
@@ -28,13 +30,31 @@ print(faults())
 def test_freed_memory_stays_with_the_process():
     done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 1000
-    given_back = CODE.replace("import stages, ", "import ")
-    done = subprocess.run([sys.executable, "-c", given_back], cwd=ROOT, capture_output=True, text=True, check=True)
+    given_back = CODE.replace("stages.pin()\n", "")
+    done = run(given_back)
     assert int(done.stdout) > 1000  # else the setting would do nothing
 
 
-def test_numpy_before_the_package_is_an_error():
-    code = "import numpy, stages"
-    environment = {"PYTHONPATH": str(ROOT)}  # the variables are not inherited
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert "import stages before numpy" in done.stderr
+def run(code: str, **environment: str) -> subprocess.CompletedProcess:
+    """The variables are not inherited."""
+    return subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT), **environment}, capture_output=True, text=True
+    )
+
+
+def test_pinning_after_numpy_is_an_error():
+    assert "import stages before numpy" in run("import numpy, stages; stages.pin()").stderr
+
+
+def test_importing_the_package_leaves_a_notebook_as_it_was():
+    code = "import numpy, os; before = dict(os.environ); import stages.activations.store; print(before == dict(os.environ))"
+    assert run(code).stdout.strip() == "True"
+
+
+def test_a_stage_and_what_it_starts_are_pinned():
+    stage = run(
+        "import runpy, sys; sys.orig_argv[1:] = ['-m', 'stages.code']; import os, stages; print(os.environ['OMP_NUM_THREADS'])"
+    )
+    assert stage.stdout.strip() == "1"
+    names = {**stages.PINNED}
+    assert run("import stages, numpy; print(stages._pinned())", **names).stdout.strip() == "True"

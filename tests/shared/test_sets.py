@@ -8,7 +8,7 @@ from dvc.utils.hydra import apply_overrides
 
 from stages.concepts.params import Concepts
 from stages.models.registry import load_entry
-from stages.paradigms.params import Hypotheses, Perturb
+from stages.paradigms.params import Hypotheses, PerturbParams
 from stages.shared.params import load
 from stages.shared.study import Study, all_models
 from tests.support.project import ROOT
@@ -49,7 +49,7 @@ def test_nothing_else_changes(overridden):
 def test_random_updates_are_of_models_of_the_set_and_their_reference(name, tmp_path):
     path = shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
     apply_overrides(path, [f"study=${{sets.{name}.study}}", f"perturb.models=${{sets.{name}.perturbed}}"])
-    models, perturbed = all_models(load("study", Study, path)), load("perturb", Perturb, path).models
+    models, perturbed = all_models(load("study", Study, path)), load("perturb", PerturbParams, path).models
     assert perturbed
     for slug, model in perturbed.items():
         assert models[slug] == model.reference == models[model.like] and slug != model.reference
