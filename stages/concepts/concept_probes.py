@@ -95,7 +95,7 @@ def shared(words: Words, reference: Words, hierarchy: Hierarchy, params: Concept
     """
     of = tree(hierarchy.kinds, hierarchy.words)
     metric = causal_metric(reference.states[FINAL].unembedding, params.shrinkage)
-    depth = of.under.sum(axis=1)
+    depth = of.ancestry.sum(axis=1)
     for place in ("unembedding", "middle"):
         ours, theirs = (_vectors(one, metric, of, place) for one in (words, reference))
         cosine = _unit(ours) @ _unit(theirs).T  # (K, K)

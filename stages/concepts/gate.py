@@ -16,7 +16,7 @@ from stages.concepts.ontologies.hierarchy import Hierarchy
 from stages.concepts.params import Concepts
 from stages.concepts.state_files import FINAL, States, Words
 from stages.geometry.causal import Metric, causal_metric, euclidean_metric
-from stages.geometry.hierarchies import Ratios, Tree, mean_ratios, shuffled_ratios, siblings, tree
+from stages.geometry.hierarchies import ProjectionRatios, Tree, mean_ratios, shuffled_ratios, siblings, tree
 from stages.geometry.information import context_metric
 
 HEADLINE = "unembedding"
@@ -62,14 +62,14 @@ def gate(words: Words, hierarchy: Hierarchy, params: Concepts) -> tuple[pd.DataF
 
 def _nulls(
     coordinates: np.ndarray, row: np.ndarray, of: Tree, headline: bool, params: Concepts
-) -> Iterator[tuple[str, Ratios, list[Ratios]]]:
+) -> Iterator[tuple[str, ProjectionRatios, list[ProjectionRatios]]]:
     """What was found, with the same of shuffled labels; and in the headline's metric each null in its place."""
     splits, seed = params.gate.splits, params.seed
     shuffled = shuffled_ratios(coordinates[row], of, params.gate.draws, seed)
     yield TRUE, mean_ratios(coordinates[row], of, splits, seed), shuffled
     if not headline:
         return
-    yield LABELS, Ratios(*(np.mean(column, axis=0) for column in zip(*shuffled, strict=True))), shuffled
+    yield LABELS, ProjectionRatios(*(np.mean(column, axis=0) for column in zip(*shuffled, strict=True))), shuffled
     generator = np.random.default_rng(seed)
     random = coordinates[generator.choice(len(coordinates), len(row), replace=False)]
     yield ROWS, mean_ratios(random, of, splits, seed), shuffled_ratios(random, of, params.gate.draws, seed)
@@ -78,30 +78,30 @@ def _nulls(
     yield GAUSSIAN, mean_ratios(noise, of, splits, seed), shuffled_ratios(noise, of, params.gate.draws, seed)
 
 
-def _rows(found: Ratios, shuffled: list[Ratios], hierarchy: Hierarchy, of: Tree, params: Concepts) -> Iterator[dict]:
+def _rows(found: ProjectionRatios, shuffled: list[ProjectionRatios], hierarchy: Hierarchy, of: Tree, params: Concepts) -> Iterator[dict]:
     """A row for each kind; it passes within both margins and beyond the shuffled labels' quantile."""
     null = np.array([one.excess for one in shuffled])  # (draws, K)
     for i, kind in enumerate(hierarchy.kinds):
         beyond = float(np.quantile(null[:, i], params.confidence))
         within = abs(found.members[i] - 1) <= params.gate.members_within
-        within = within and abs(found.others[i]) <= params.gate.others_within
+        within = within and abs(found.nonmembers[i]) <= params.gate.others_within
         yield {
-            "kind": kind, "level": int(of.under[i].sum()) - 1, "words": len(hierarchy.members(kind)),
-            "members": found.members[i], "others": found.others[i], "siblings": found.siblings[i],
+            "kind": kind, "level": int(of.ancestry[i].sum()) - 1, "words": len(hierarchy.members(kind)),
+            "members": found.members[i], "others": found.nonmembers[i], "siblings": found.siblings[i],
             "excess": found.excess[i], "angle": found.word_angles[i], "shuffled": beyond,
             "p": (1 + int((null[:, i] >= found.excess[i]).sum())) / (1 + len(null)),
             "passes": bool(within and found.excess[i] > beyond),
         }  # fmt: skip
 
 
-def _pairs(found: Ratios, hierarchy: Hierarchy, of: Tree) -> Iterator[dict]:
+def _pairs(found: ProjectionRatios, hierarchy: Hierarchy, of: Tree) -> Iterator[dict]:
     """A row for each pair of a kind and one that is above it, beside it, or as high as what is above it."""
-    depth, beside = of.under.sum(axis=1), siblings(of)
+    depth, beside = of.ancestry.sum(axis=1), siblings(of)
     for i, lower in enumerate(hierarchy.kinds):
-        heights = {int(depth[j]) for j in np.flatnonzero(of.under[i]) if j != i}
+        heights = {int(depth[j]) for j in np.flatnonzero(of.ancestry[i]) if j != i}
         for j, upper in enumerate(hierarchy.kinds):
             relation = (
-                "self" if i == j else "above" if of.under[i, j] else "sibling" if beside[i, j]
+                "self" if i == j else "above" if of.ancestry[i, j] else "sibling" if beside[i, j]
                 else "depth_matched" if int(depth[j]) in heights else "other"
             )  # fmt: skip
             yield {

@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 
 from stages.drift.samples import Rows
-from stages.geometry.norms import kept_rows
+from stages.geometry.norms import non_massive_rows
 from stages.geometry.transport import raw, shared_pca, unit_norm
 from stages.statistics.balanced import halves
 
@@ -24,7 +24,7 @@ def content(rows: Rows, *stacks: np.ndarray) -> np.ndarray:
     drawn = rows.position > 0
     kept = drawn.copy()
     for stack in stacks:
-        kept[drawn] &= kept_rows(stack[:, drawn]).all(axis=0)
+        kept[drawn] &= non_massive_rows(stack[:, drawn]).all(axis=0)
     return kept
 
 

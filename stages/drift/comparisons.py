@@ -26,7 +26,7 @@ from stages.drift.samples import FINAL, UNTRAINED, read_rows, read_states, read_
 from stages.drift.tables import COLUMNS
 from stages.geometry.profile import profile
 from stages.geometry.spectrum import condition_number, effective_rank, factorise, numerical_rank
-from stages.geometry.transport import TransportError, Value, common_epsilon
+from stages.geometry.transport import ReasonedValue, TransportError, common_epsilon
 from stages.statistics.balanced import half_differences, standard_error
 from stages.statistics.half_sampling import interval
 
@@ -236,7 +236,7 @@ def _with_intervals(
     for x, y, at in compared:
         key = at["point"], at["other_point"]
         own, other = spread[id(x)], spread[id(y)]
-        value = Value(debiased(x, y, halves, own, other))
+        value = ReasonedValue(debiased(x, y, halves, own, other))
         records += _rows({"debiased_w2_squared": value}, at, params.basis, CONTENT, len(x) // 2)
         baseline = float(np.sqrt((own + other) / 2).mean())
         for name, draws in deviations(x, y, halves).items():
@@ -251,7 +251,7 @@ def _with_intervals(
     return records, rows
 
 
-def _rows(found: Mapping[str, Value], place: dict, basis: str, tokens: str, n: int) -> list[dict]:
+def _rows(found: Mapping[str, ReasonedValue], place: dict, basis: str, tokens: str, n: int) -> list[dict]:
     common = place | {"basis": basis, "tokens": tokens, "n": n}
     return [common | {"measure": name, "value": value.value, "missing": value.reason} for name, value in found.items()]
 

@@ -11,9 +11,9 @@ from stages.drift.params import Drift
 from stages.geometry.plans import diagnose, equal_tokens
 from stages.geometry.similarity import debiased_cka, kernel_cka, procrustes_distance
 from stages.geometry.transport import (
-    Entropic,
+    EntropicTransport,
+    ReasonedValue,
     TransportError,
-    Value,
     bures_w2,
     debiased_entropic,
     entropic_transport,
@@ -36,9 +36,9 @@ CROSSED = 8
 class Terms(NamedTuple):
     """Entropic transport between two clouds, and of each with itself, at one ε for all pairs that are set side by side."""
 
-    between: Entropic
-    within_x: Entropic
-    within_y: Entropic
+    between: EntropicTransport
+    within_x: EntropicTransport
+    within_y: EntropicTransport
 
 
 def entropic_terms(pairs: Sequence[tuple[np.ndarray, np.ndarray]], epsilon: float) -> Iterator[Terms]:
@@ -51,7 +51,7 @@ def entropic_terms(pairs: Sequence[tuple[np.ndarray, np.ndarray]], epsilon: floa
     return (Terms(entropic_transport(x, y, epsilon), own[id(x)], own[id(y)]) for x, y in pairs)
 
 
-def distances(x: np.ndarray, y: np.ndarray, terms: Terms, params: Drift) -> dict[str, Value]:
+def distances(x: np.ndarray, y: np.ndarray, terms: Terms, params: Drift) -> dict[str, ReasonedValue]:
     """All of them, of ``x`` and ``y`` (n, d) in one basis. Units: w2, sliced_w2, bures_w2 and mean distances those of
     the cloud; identity_cost and sinkhorn_divergence their squares."""
     exact = exact_w2(x, y)
@@ -67,29 +67,29 @@ def distances(x: np.ndarray, y: np.ndarray, terms: Terms, params: Drift) -> dict
             **{f"exact_plan_{name}": _number(getattr(shape, name)) for name in _SHAPE},
             "exact_plan_identity_share": _number(exact.plan[equal].sum()),
             "exact_plan_identity_chance": _number(equal.mean()),
-            **{f"entropic_plan_{name}": Value(plan[name], entropic.reason) for name in _PLAN},
+            **{f"entropic_plan_{name}": ReasonedValue(plan[name], entropic.reason) for name in _PLAN},
         }
         | {name: _number(value) for name, value in mean_distances(x, y)._asdict().items()}
     )
 
 
-def transport(x: np.ndarray, y: np.ndarray, params: Drift) -> dict[str, Value]:
+def transport(x: np.ndarray, y: np.ndarray, params: Drift) -> dict[str, ReasonedValue]:
     """Those that every basis is given: exact, Gaussian and sliced, the identity's cost and the ratio to it."""
     return _transport(x, y, exact_w2(x, y).value, params)
 
 
-def gromov(x: np.ndarray, y: np.ndarray, rows: int, seed: int) -> Value:
+def gromov(x: np.ndarray, y: np.ndarray, rows: int, seed: int) -> ReasonedValue:
     """`gromov_wasserstein` of ``rows`` of the tokens, drawn by ``seed`` without replacement; of all if there are fewer."""
     drawn = np.random.default_rng(seed).permutation(len(x))[:rows]
     return _number(gromov_wasserstein(x[drawn], y[drawn], seed=seed).value)
 
 
-def legacy(x: np.ndarray, y: np.ndarray, components: int) -> Value:
+def legacy(x: np.ndarray, y: np.ndarray, components: int) -> ReasonedValue:
     """The prior study's, of clouds in residual space; for comparison only."""
     try:
         return _number(legacy_transport(x, y, min(components, *x.shape)))
     except TransportError as error:  # tokens at the centre of all have no direction from there
-        return Value(float("nan"), str(error))
+        return ReasonedValue(float("nan"), str(error))
 
 
 def deviations(x: np.ndarray, y: np.ndarray, halves: Halves) -> dict[str, np.ndarray]:
@@ -118,7 +118,7 @@ _SHAPE = ("density", "concentration", "one_to_one")
 _PLAN = ("density", "concentration", "identity_share", "one_to_one", "entropy")
 
 
-def _transport(x: np.ndarray, y: np.ndarray, w2: float, params: Drift) -> dict[str, Value]:
+def _transport(x: np.ndarray, y: np.ndarray, w2: float, params: Drift) -> dict[str, ReasonedValue]:
     cost = identity_cost(x, y)
     return {
         "w2": _number(w2),
@@ -144,11 +144,11 @@ def _linear_kernel(x: np.ndarray) -> np.ndarray:
     return kernel
 
 
-def _procrustes(x: np.ndarray, y: np.ndarray) -> Value:
+def _procrustes(x: np.ndarray, y: np.ndarray) -> ReasonedValue:
     try:
         return _number(procrustes_distance(x, y))
     except ValueError as error:  # a cloud without extent
-        return Value(float("nan"), str(error))
+        return ReasonedValue(float("nan"), str(error))
 
 
 def _disjoint(x: np.ndarray, y: np.ndarray, pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -158,6 +158,6 @@ def _disjoint(x: np.ndarray, y: np.ndarray, pair: tuple[np.ndarray, np.ndarray])
     return x[one[:size]], y[other[:size]]
 
 
-def _number(value: float | np.ndarray, reason: str = "") -> Value:
+def _number(value: float | np.ndarray, reason: str = "") -> ReasonedValue:
     value = float(value)
-    return Value(value, "" if np.isfinite(value) else reason)
+    return ReasonedValue(value, "" if np.isfinite(value) else reason)

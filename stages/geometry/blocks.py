@@ -13,24 +13,24 @@ from stages.geometry.linear_algebra import eigh, eigvalsh
 from stages.geometry.spectrum import Moments, Spectrum, SpectrumError
 
 
-def whole(blocks: Moments) -> Moments:
+def total_sums(blocks: Moments) -> Moments:
     """The sum over all blocks: gram (d, d), total (d,), n."""
     return Moments(blocks.gram.sum(axis=0), blocks.total.sum(axis=0), int(blocks.n.sum()))
 
 
-def parts(blocks: Moments, members: np.ndarray) -> Moments:
+def subset_sums(blocks: Moments, members: np.ndarray) -> Moments:
     """Sums over subsets of the blocks, ``members`` (subsets, blocks) of 0 and 1: gram (subsets, d, d) and so on."""
     members = np.asarray(members, np.float64)
     flat = members @ blocks.gram.reshape(len(blocks.n), -1)  # (subsets, d * d)
     return Moments(flat.reshape(len(members), *blocks.gram.shape[1:]), members @ blocks.total, members @ blocks.n)
 
 
-def complementary(signs: np.ndarray) -> np.ndarray:
+def complementary_members(signs: np.ndarray) -> np.ndarray:
     """Members (2 J, blocks) of complementary halves side by side, from ``signs`` (J, blocks) of +-1."""
     return np.stack([signs > 0, signs < 0], axis=1).reshape(-1, signs.shape[1])
 
 
-def spectrum_of(sums: Moments, centred: bool) -> Spectrum:
+def spectrum_from_sums(sums: Moments, centred: bool) -> Spectrum:
     """The spectrum of the rows behind ``sums``, or one for each of a stack of sums; also where d > n.
 
     Eigenvalues of Σ x x' - (Σ x)(Σ x)' / n in float64: a mean |μ| costs digits only beyond 1e16 λ_min / |μ|².
@@ -50,7 +50,7 @@ def spectrum_of(sums: Moments, centred: bool) -> Spectrum:
     return Spectrum(s, smallest, d, centred)
 
 
-class Halves(NamedTuple):
+class HalfSpectra(NamedTuple):
     """The whole and its complementary halves."""
 
     whole: Spectrum
@@ -58,7 +58,7 @@ class Halves(NamedTuple):
     """(2 J, r) to first order: see `half_spectra`"""
 
 
-def half_spectra(blocks: Moments, signs: np.ndarray, centred: bool) -> Halves:
+def half_spectra(blocks: Moments, signs: np.ndarray, centred: bool) -> HalfSpectra:
     """The spectrum of all rows, and those of the complementary halves ``signs`` (J, blocks) of +-1 to first order.
 
     λ_i of a half is v_i' C_half v_i in the eigenvectors v_i of the whole: one eigendecomposition in place of 2 J. What
@@ -66,23 +66,23 @@ def half_spectra(blocks: Moments, signs: np.ndarray, centred: bool) -> Halves:
     (`statistics.balanced`) are those of the halves' own spectra at n = 500 d, .03 to .17 of them wider at n = 8 d, .1 to
     .2 at n = 2 d. The halves' values themselves are not those of their spectra.
     """
-    everything = whole(blocks)
+    everything = total_sums(blocks)
     squares = everything.gram
     if centred:
         squares = squares - np.outer(everything.total, everything.total) / everything.n
     values, vectors = eigh(squares)
     rank = min(everything.n - 1 if centred else everything.n, len(values))
     vectors = vectors[:, ::-1][:, :rank]  # (d, r)
-    members = complementary(signs).astype(np.float64)  # (2 J, blocks)
+    members = complementary_members(signs).astype(np.float64)  # (2 J, blocks)
     of_blocks = np.einsum("bdr,dr->br", blocks.gram @ vectors, vectors)  # (blocks, r) v' S v
     of_halves = members @ of_blocks  # (2 J, r)
     if centred:
         of_halves = of_halves - (members @ (blocks.total @ vectors)) ** 2 / (members @ blocks.n)[:, None]
     found = Spectrum(np.sqrt(values[::-1][:rank].clip(0)), everything.n, len(values), centred)
-    return Halves(found, Spectrum(np.sqrt(of_halves.clip(0)), int((members @ blocks.n).min()), len(values), centred))
+    return HalfSpectra(found, Spectrum(np.sqrt(of_halves.clip(0)), int((members @ blocks.n).min()), len(values), centred))
 
 
-def isotropic_spectrum(n: int, d: int, draws: int, seed: int) -> Spectrum:
+def wishart_spectrum(n: int, d: int, draws: int, seed: int) -> Spectrum:
     """Spectra (draws, r) of centred isotropic Gaussian clouds of n rows in d dimensions: what a cloud without structure has.
 
     Their Gram matrix is Wishart with n - 1 degrees of freedom, drawn by its triangular factor (Bartlett 1933) at a cost
@@ -98,4 +98,4 @@ def isotropic_spectrum(n: int, d: int, draws: int, seed: int) -> Spectrum:
         rows = generator.standard_normal((draws, n, d))
         rows -= rows.mean(axis=1, keepdims=True)
         gram = rows.swapaxes(-1, -2) @ rows
-    return spectrum_of(Moments(gram, np.zeros((draws, d)), np.full(draws, n)), centred=True)
+    return spectrum_from_sums(Moments(gram, np.zeros((draws, d)), np.full(draws, n)), centred=True)

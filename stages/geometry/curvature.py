@@ -17,7 +17,7 @@ class CurvatureError(ValueError):
     """Points have no curvature as asked for; the message names what was expected."""
 
 
-class Control(NamedTuple):
+class WalkCurvature(NamedTuple):
     """Curvature of random walks with the steps of a path: mean and standard deviation, (..., layers - 2) each."""
 
     mean: np.ndarray
@@ -90,7 +90,7 @@ def path_curvature(path: np.ndarray) -> np.ndarray:
     return menger_curvature(path[..., :-2, :], path[..., 1:-1, :], path[..., 2:, :])
 
 
-def random_walk_curvature(path: np.ndarray, draws: int = 200, seed: int = 0) -> Control:
+def random_walk_curvature(path: np.ndarray, draws: int = 200, seed: int = 0) -> WalkCurvature:
     """Curvature of walks with the step lengths of ``path`` (..., layers, d), in independent uniform directions.
 
     The architectural control: what the lengths of the steps alone make of the profile. Steps x and y at an angle θ
@@ -110,7 +110,7 @@ def random_walk_curvature(path: np.ndarray, draws: int = 200, seed: int = 0) -> 
     chord = np.sqrt((x - y) ** 2 + 2 * x * y * (1 + cosine))  # (..., layers - 2, draws)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = np.where((x > 0) & (y > 0), 2 * sine / chord, np.nan)
-    return Control(values.mean(axis=-1), values.std(axis=-1, ddof=1))
+    return WalkCurvature(values.mean(axis=-1), values.std(axis=-1, ddof=1))
 
 
 def profile_agreement(a: np.ndarray, b: np.ndarray) -> Agreement:

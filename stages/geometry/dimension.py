@@ -138,7 +138,7 @@ def twonn(cloud: Neighbours, discard: float = 0.1) -> float:
     return _positive(TwoNN(discard_fraction=discard, dist=True).fit(cloud.distances[:, :2]).dimension_)
 
 
-def twonn_of(distances: np.ndarray, discard: float = 0.1) -> float:
+def twonn_from_distances(distances: np.ndarray, discard: float = 0.1) -> float:
     """`twonn` from the distances (m, 2 or more) to the nearest neighbours, ascending and above zero."""
     ratio = np.sort(distances[:, 1] / distances[:, 0])[: int(len(distances) * (1 - discard))]
     log, level = np.log(ratio), -np.log1p(-np.arange(1, len(ratio) + 1) / len(distances))
@@ -187,12 +187,12 @@ def gride(cloud: Neighbours, last: int = 64) -> ScaleCurve:
     return ScaleCurve(2 * found.scales_, found.dimension_scales_, found.error_scales_, found.radius_scales_)
 
 
-def mle_of(distances: np.ndarray) -> float:
+def mle_from_distances(distances: np.ndarray) -> float:
     """`mle` from the distances (m, k) to the k nearest neighbours, ascending and above zero."""
     return _positive(1 / np.log(distances[:, -1:] / distances[:, :-1]).mean())
 
 
-def gride_of(near: np.ndarray, far: np.ndarray, rank: int) -> float:
+def gride_from_distances(near: np.ndarray, far: np.ndarray, rank: int) -> float:
     """One point of `gride`, from the distances (m,) to the neighbours of rank ``rank`` / 2 and ``rank``.
 
     The score of its likelihood, (m - 1) / D + (k - 1) sum ln μ / (1 - μ^-D) - (2 k - 1) sum ln μ with k = rank / 2, falls

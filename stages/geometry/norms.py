@@ -1,7 +1,7 @@
 """Lengths of activations: their spread, the rows and dimensions that dwarf all others, and the common direction.
 
 One huge dimension, or one row in a hundred on a sink position, sets a participation ratio to 1 whatever the rest
-does: spectra are reported with all rows and again with those that `kept_rows` keeps.
+does: spectra are reported with all rows and again with those that `non_massive_rows` keeps.
 A cloud is a matrix X (n, d), a row per prompt or token; all functions work on stacks (..., n, d), in float64, and
 raise NormError on fewer than two rows and on values that are not finite.
 """
@@ -47,7 +47,7 @@ def norm_statistics(x: np.ndarray) -> NormStatistics:
     )
 
 
-def kept_rows(x: np.ndarray, threshold: float = MASSIVE_ROW) -> np.ndarray:
+def non_massive_rows(x: np.ndarray, threshold: float = MASSIVE_ROW) -> np.ndarray:
     """(..., n) true for the rows of ``x`` (..., n, d) with ||x_i|| <= ``threshold`` x the median norm.
 
     The mask for measuring without sink positions; at least half of the rows are kept whatever they hold, for
@@ -87,7 +87,7 @@ def massive_activations(
 ) -> MassiveActivations:
     """Rows and dimensions of ``x`` (..., n, d) that dwarf the others, under named thresholds.
 
-    A row by its norm (`kept_rows`), a dimension j by max_i |x_ij| > ``dimension_threshold`` x median |x|. A single
+    A row by its norm (`non_massive_rows`), a dimension j by max_i |x_ij| > ``dimension_threshold`` x median |x|. A single
     value can make both: the two counts overlap. Rows invariant to rotation and isotropic scale; dimensions, which
     belong to the basis, to isotropic scale only. Source: Sun et al. 2024, whose own rule for a single value is a
     magnitude above 100 and about 1000 times the median: stricter in ratio, and bound to one model's scale.
@@ -96,7 +96,7 @@ def massive_activations(
     magnitude, squares = np.abs(x), np.square(x)  # (..., n, d)
     median = np.median(magnitude, axis=(-2, -1))
     by_dimension = magnitude.max(axis=-2)  # (..., d)
-    rows = ~kept_rows(x, row_threshold)  # (..., n)
+    rows = ~non_massive_rows(x, row_threshold)  # (..., n)
     dimensions = by_dimension > dimension_threshold * median[..., None]  # (..., d)
     total, largest = squares.sum(axis=(-2, -1)), by_dimension.max(axis=-1)
     return MassiveActivations(

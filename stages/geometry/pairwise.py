@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Nearest(NamedTuple):
+class NeighbourLists(NamedTuple):
     """For every point its nearest others, in ascending order."""
 
     indices: np.ndarray
@@ -22,7 +22,7 @@ class Nearest(NamedTuple):
     """(n, c)"""
 
 
-def masks_of(quarters: np.ndarray, pairs: Sequence[tuple[int, int]], n: int) -> np.ndarray:
+def subset_masks(quarters: np.ndarray, pairs: Sequence[tuple[int, int]], n: int) -> np.ndarray:
     """Masks (R · pairs, n), float64, of each pair of ``quarters`` (R, 4, q), partition by partition."""
     masks = np.zeros((len(quarters), len(pairs), n))
     for i, pair in enumerate(pairs):
@@ -74,7 +74,7 @@ def _masked_sum(matrix: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return np.einsum("bn,bn->b", masks @ matrix, masks)
 
 
-def nearest(squared: np.ndarray, candidates: int) -> Nearest:
+def neighbour_lists(squared: np.ndarray, candidates: int) -> NeighbourLists:
     """The ``candidates`` nearest others of every point, from squared distances (n, n); fewer where n is smaller."""
     candidates = min(candidates, len(squared) - 1)
     squared = squared.copy()
@@ -82,10 +82,10 @@ def nearest(squared: np.ndarray, candidates: int) -> Nearest:
     near = np.argpartition(squared, candidates - 1, axis=1)[:, :candidates]
     found = np.take_along_axis(squared, near, axis=1)
     order = np.argsort(found, axis=1, kind="stable")
-    return Nearest(np.take_along_axis(near, order, axis=1), np.sqrt(np.take_along_axis(found, order, axis=1)))
+    return NeighbourLists(np.take_along_axis(near, order, axis=1), np.sqrt(np.take_along_axis(found, order, axis=1)))
 
 
-def nearest_subsets(whole: Nearest, masks: np.ndarray, k: int) -> Iterator[Nearest]:
+def neighbour_lists_in_subsets(whole: NeighbourLists, masks: np.ndarray, k: int) -> Iterator[NeighbourLists]:
     """The ``k`` nearest others inside each of ``masks`` (B, n), for the points of the subset: indices (m, k) into all n.
 
     A point's neighbours in a subset are the first k of its ascending list that are in the subset. Raises ValueError
@@ -100,7 +100,7 @@ def nearest_subsets(whole: Nearest, masks: np.ndarray, k: int) -> Iterator[Neare
             raise ValueError(
                 f"{listed.shape[1]} candidates hold fewer than {k} neighbours of a point in a subset of {len(rows)}: search more"
             )
-        yield Nearest(listed[chosen].reshape(-1, k), whole.distances[rows][chosen].reshape(-1, k))
+        yield NeighbourLists(listed[chosen].reshape(-1, k), whole.distances[rows][chosen].reshape(-1, k))
 
 
 def shared_neighbours(a: np.ndarray, b: np.ndarray, n: int) -> float:

@@ -24,7 +24,7 @@ class PlanError(ValueError):
     """A matrix is no coupling of uniform weights; the message says what was found and what was expected."""
 
 
-class Plan(NamedTuple):
+class PlanDiagnostics(NamedTuple):
     """Diagnostics of a plan P (n, n)."""
 
     density: float
@@ -39,12 +39,12 @@ class Plan(NamedTuple):
     """(H - ln n) / (ln n² - ln n), H = -Σ P ln P: 0 for a permutation, 1 for the product coupling"""
 
 
-def diagnose(plan: np.ndarray) -> Plan:
-    """`Plan` of ``plan`` (n, n); invariant to one order of rows and columns, all but the identity share to any two."""
+def diagnose(plan: np.ndarray) -> PlanDiagnostics:
+    """`PlanDiagnostics` of ``plan`` (n, n); invariant to one order of rows and columns, all but the identity share to any two."""
     plan = _checked(plan)
     n = len(plan)
     present = plan > EMPTY / n  # (n, n)
-    return Plan(
+    return PlanDiagnostics(
         float(present.mean()),
         float((plan.max(axis=1) / plan.sum(axis=1)).mean()),
         float(np.trace(plan)),

@@ -18,35 +18,35 @@ from stages.geometry.curvature import flat_cloud, local_pca_curvature
 from stages.geometry.dimension import (
     Neighbours,
     gride,
-    gride_of,
+    gride_from_distances,
     local_pca,
     mle,
-    mle_of,
+    mle_from_distances,
     neighbours,
     twonn,
-    twonn_of,
+    twonn_from_distances,
 )
-from stages.geometry.norms import anisotropy, kept_rows, massive_activations, mean_share, norm_statistics
+from stages.geometry.norms import anisotropy, massive_activations, mean_share, non_massive_rows, norm_statistics
 from stages.geometry.paired import alignment_subsets, predictivity_subsets, svcca_subsets
 from stages.geometry.pairwise import (
     kernel_cka_subsets,
-    nearest,
-    nearest_subsets,
+    neighbour_lists,
+    neighbour_lists_in_subsets,
     rank_correlation_subsets,
     shared_neighbours,
 )
-from stages.geometry.resampling import cka_pairs
+from stages.geometry.resampling import cka_subsets
 from stages.geometry.similarity import (
-    angle_of,
+    angle_from_alignment,
     angular_shape_distance,
     debiased_cka,
+    distance_rank_correlation,
     distance_ranks,
     gaussian_kernel,
     kernel_cka,
     linear_predictivity,
     procrustes_distance,
-    procrustes_of,
-    rank_correlation,
+    procrustes_from_alignment,
     squared_distances,
     svcca,
 )
@@ -68,11 +68,11 @@ from stages.geometry.spectrum import (
 )
 from stages.geometry.subspace import (
     captured_variance,
-    chance,
     grassmann_chance,
     grassmann_distance,
     grassmann_sweep,
     preservation,
+    preservation_chance,
     preservation_sweep,
     projection_overlap,
     projection_overlap_sweep,
@@ -102,7 +102,7 @@ SUBSPACE = frozenset({"common_rotation", "scale", "translation"})
 """Of a measure that compares directions, which a rotation of one side moves."""
 
 
-class Variant(NamedTuple):
+class MeasureVariant(NamedTuple):
     """One way to compute a measure; its name never leaves the number."""
 
     name: str
@@ -117,15 +117,15 @@ class Variant(NamedTuple):
     the distances (m, k) inside one half -> number for neighbours."""
 
 
-class Measure(NamedTuple):
+class ActivationMeasure(NamedTuple):
     """One entry of the catalogue."""
 
     name: str
-    kind: Literal["spectrum", "cloud", "surface", "neighbours", "bases", "captured", "rows", "distances"]
+    input: Literal["spectrum", "cloud", "surface", "neighbours", "bases", "captured", "rows", "distances"]
     """What a variant's function reads. Of the model: one `Spectrum`; one matrix (n, d), also for surface, which is costly;
     one `Neighbours`. Of model and reference: two bases (d, k); one matrix, its basis and the other's; two paired matrices
     (n, d); two matrices (n, n) of squared distances."""
-    variants: tuple[Variant, ...]
+    variants: tuple[MeasureVariant, ...]
     invariances: frozenset[Invariance]
     source: str
     undefined: str = "undefined for this spectrum"
@@ -144,7 +144,7 @@ class Measure(NamedTuple):
 
 def catalogue(
     ks: Sequence[int], decay: Sequence[tuple[float, float]], share: float, legacy_k: int, bands: Sequence[float]
-) -> tuple[Measure, ...]:
+) -> tuple[ActivationMeasure, ...]:
     """All measures, in the order of the records.
 
     ``ks``: directions compared by preservation; ``decay``: ranges of fitted ranks as shares of min(n, d);
@@ -155,52 +155,52 @@ def catalogue(
     deficient = "rank-deficient: the smallest singular value is rounding error"
     centrings = ("centred", "raw")
     swept = {
-        function: tuple(Variant(f"{c}_k{k}", c == "centred", function, k) for c in centrings for k in ks)
+        function: tuple(MeasureVariant(f"{c}_k{k}", c == "centred", function, k) for c in centrings for k in ks)
         for function in (preservation, projection_overlap, grassmann_distance)
     }
     captured = tuple(
-        Variant(f"{c}_{side}_k{k}", c == "centred", captured_variance, k)
+        MeasureVariant(f"{c}_{side}_k{k}", c == "centred", captured_variance, k)
         for side in SIDES
         for c in centrings
         for k in ks
     )
     return (
-        Measure("effective_rank", "spectrum", _four(effective_rank), CLOUD, "Roy & Vetterli 2007"),
-        Measure("rankme", "spectrum", (Variant("raw_singular", False, rankme),), CLOUD, "Garrido et al. 2023"),
-        Measure("rankme_eigen", "spectrum", (Variant("centred_eigen", True, rankme_eigen),), CLOUD, "Li et al. 2025"),
-        Measure("spectral_decay", "spectrum", (*_decay("alpha", decay), Variant("raw_legacy", False, legacy_decay)), CLOUD, "Agrawal et al. 2022; Stringer et al. 2019", short),
-        Measure("spectral_decay_r2", "spectrum", _decay("r2", decay), CLOUD, "Agrawal et al. 2022; Stringer et al. 2019", short),
-        Measure("spectral_decay_share", "spectrum", _decay("share", decay), CLOUD, "variance carried by the fitted ranks", short),
-        Measure("band_entropy", "spectrum", tuple(v for low, high in pairwise(bands) for v in _two(partial(band_entropy, low=low, high=high), f"_{low:g}_{high:g}")), CLOUD, "evenness inside a band of ranks", "the band has fewer than 2 ranks or no variance"),
-        Measure("participation_ratio", "spectrum", _four(participation_ratio), CLOUD, "Gao et al. 2017"),
-        Measure("stable_rank", "spectrum", _two(stable_rank), CLOUD, "Rudelson & Vershynin 2007"),
-        Measure("numerical_rank", "spectrum", (Variant("centred", True, numerical_rank),), CLOUD | {"dimension_scale"}, "singular values above the rounding of float32"),
-        Measure("condition_number", "spectrum", _two(condition_number), CLOUD, "ratio of extreme singular values", deficient),
-        Measure("components", "spectrum", _two(partial(components_for, share=share), f"_{share:g}"), CLOUD, f"directions carrying {share:g} of the variance"),
-        Measure("mean_share", "cloud", (Variant("raw", False, mean_share),), RAW, "share of the raw second moment that is the mean", "every row is zero", lambda n, d, k, draws, seed: 1 / n),
-        Measure("anisotropy", "cloud", (Variant("raw", False, anisotropy),), RAW, "Ethayarajh 2019", "a row is zero", lambda n, d, k, draws, seed: 0.0),
-        Measure("norm_mean", "cloud", (Variant("raw", False, _norm_mean),), RAW - {"scale"}, "Euclidean norms of the rows", chance=_none),
-        Measure("norm_spread", "cloud", (Variant("raw_sd_over_mean", False, _norm_spread),), RAW, "Euclidean norms of the rows", "every row is zero", chance=_none),
-        Measure("largest_value", "cloud", (Variant("raw_over_median", False, _largest_value),), frozenset({"scale"}), "massive activations: Sun et al. 2024", "the median value is zero", chance=_none),
-        Measure("effective_rank_without_massive_rows", "cloud", (Variant("centred_singular", True, _rank_of_kept),), CLOUD - {"translation"}, "rows above ten median norms left out", chance=lambda n, d, k, draws, seed: float(effective_rank(isotropic_spectrum(n, d, True, 8, seed)).mean())),
-        Measure("largest_norm", "cloud", (Variant("raw_over_median", False, _largest_over_median),), RAW, "massive activations: Sun et al. 2024", "the median norm is zero", chance=_none),
-        Measure("preservation", "bases", (*swept[preservation], Variant("raw_legacy", False, preservation, legacy_k)), SUBSPACE, "Björck & Golub 1973", chance=lambda n, d, k, draws, seed: float(chance(d, k, draws, seed).mean()), sweep=preservation_sweep),
-        Measure("projection_overlap", "bases", swept[projection_overlap], SUBSPACE, "mean squared cosine", chance=lambda n, d, k, draws, seed: k / d, sweep=projection_overlap_sweep),
-        Measure("grassmann_distance", "bases", swept[grassmann_distance], SUBSPACE, "Edelman, Arias & Smith 1998", chance=lambda n, d, k, draws, seed: grassmann_chance(d, k, draws, seed), sweep=grassmann_sweep, best=0.0),
-        Measure("captured_variance", "captured", captured, SUBSPACE, "variance-weighted overlap", chance=lambda n, d, k, draws, seed: k / d),
-        Measure("cka", "rows", (Variant("debiased", True, debiased_cka, subsets=cka_pairs),), CLOUD, "Kornblith et al. 2019; Song et al. 2012", chance=lambda n, d, k, draws, seed: 0.0, halves=6),
-        Measure("rbf_cka", "distances", (Variant("debiased", True, _rbf_cka, subsets=_rbf_cka_subsets),), CLOUD, "Kornblith et al. 2019", chance=lambda n, d, k, draws, seed: 0.0),
-        Measure("rsa", "distances", (Variant("spearman", True, _rsa, subsets=rank_correlation_subsets),), CLOUD, "Kriegeskorte et al. 2008", chance=lambda n, d, k, draws, seed: 0.0, most=RSA_PROMPTS),
-        Measure("mutual_neighbours", "distances", (Variant(f"k{NEIGHBOURS}", True, _mutual_neighbours, subsets=_mutual_neighbours_subsets),), CLOUD, "Huh et al. 2024", chance=lambda n, d, k, draws, seed: NEIGHBOURS / (n - 1)),
-        Measure("svcca", "rows", (Variant("share_0.99", True, svcca, subsets=svcca_subsets),), CLOUD, "Raghu et al. 2017"),
-        Measure("linear_predictivity", "rows", (Variant("from_reference", True, linear_predictivity, subsets=predictivity_subsets), Variant("from_model", True, _backwards, subsets=_backwards_subsets)), CLOUD, "Schrimpf et al. 2018"),
-        Measure("procrustes_distance", "rows", (Variant("centred", True, procrustes_distance, subsets=_procrustes_subsets),), CLOUD, "Williams et al. 2021", best=0.0),
-        Measure("angular_shape_distance", "rows", (Variant("centred", True, angular_shape_distance, subsets=_angle_subsets),), CLOUD, "Williams et al. 2021", best=0.0),
-        Measure("dimension_twonn", "neighbours", (Variant("centred", True, twonn, 2, subsets=twonn_of),), CLOUD, "Facco et al. 2017"),
-        Measure("dimension_mle", "neighbours", (Variant(f"centred_k{DIMENSION_NEIGHBOURS}", True, partial(mle, k=DIMENSION_NEIGHBOURS), DIMENSION_NEIGHBOURS, subsets=mle_of),), CLOUD, "Levina & Bickel 2005"),
-        Measure("dimension_gride", "neighbours", tuple(Variant(f"centred_rank{rank}", True, partial(_gride, rank=rank), rank, subsets=partial(_gride_of, rank=rank)) for rank in GRIDE_RANKS), CLOUD, "Denti et al. 2022"),
-        Measure("dimension_local_pca", "neighbours", (Variant(f"centred_k{PATCH}", True, partial(local_pca, k=PATCH, points=SURFACE_ROWS), PATCH),), CLOUD, "Fukunaga & Olsen 1971"),
-        Measure("local_pca_curvature", "surface", (Variant("squared_dimension2", True, _curvature),), CLOUD, "Sritharan et al. 2021"),
+        ActivationMeasure("effective_rank", "spectrum", _four(effective_rank), CLOUD, "Roy & Vetterli 2007"),
+        ActivationMeasure("rankme", "spectrum", (MeasureVariant("raw_singular", False, rankme),), CLOUD, "Garrido et al. 2023"),
+        ActivationMeasure("rankme_eigen", "spectrum", (MeasureVariant("centred_eigen", True, rankme_eigen),), CLOUD, "Li et al. 2025"),
+        ActivationMeasure("spectral_decay", "spectrum", (*_decay("alpha", decay), MeasureVariant("raw_legacy", False, legacy_decay)), CLOUD, "Agrawal et al. 2022; Stringer et al. 2019", short),
+        ActivationMeasure("spectral_decay_r2", "spectrum", _decay("r2", decay), CLOUD, "Agrawal et al. 2022; Stringer et al. 2019", short),
+        ActivationMeasure("spectral_decay_share", "spectrum", _decay("share", decay), CLOUD, "variance carried by the fitted ranks", short),
+        ActivationMeasure("band_entropy", "spectrum", tuple(v for low, high in pairwise(bands) for v in _two(partial(band_entropy, low=low, high=high), f"_{low:g}_{high:g}")), CLOUD, "evenness inside a band of ranks", "the band has fewer than 2 ranks or no variance"),
+        ActivationMeasure("participation_ratio", "spectrum", _four(participation_ratio), CLOUD, "Gao et al. 2017"),
+        ActivationMeasure("stable_rank", "spectrum", _two(stable_rank), CLOUD, "Rudelson & Vershynin 2007"),
+        ActivationMeasure("numerical_rank", "spectrum", (MeasureVariant("centred", True, numerical_rank),), CLOUD | {"dimension_scale"}, "singular values above the rounding of float32"),
+        ActivationMeasure("condition_number", "spectrum", _two(condition_number), CLOUD, "ratio of extreme singular values", deficient),
+        ActivationMeasure("components", "spectrum", _two(partial(components_for, share=share), f"_{share:g}"), CLOUD, f"directions carrying {share:g} of the variance"),
+        ActivationMeasure("mean_share", "cloud", (MeasureVariant("raw", False, mean_share),), RAW, "share of the raw second moment that is the mean", "every row is zero", lambda n, d, k, draws, seed: 1 / n),
+        ActivationMeasure("anisotropy", "cloud", (MeasureVariant("raw", False, anisotropy),), RAW, "Ethayarajh 2019", "a row is zero", lambda n, d, k, draws, seed: 0.0),
+        ActivationMeasure("norm_mean", "cloud", (MeasureVariant("raw", False, _norm_mean),), RAW - {"scale"}, "Euclidean norms of the rows", chance=_none),
+        ActivationMeasure("norm_spread", "cloud", (MeasureVariant("raw_sd_over_mean", False, _norm_spread),), RAW, "Euclidean norms of the rows", "every row is zero", chance=_none),
+        ActivationMeasure("largest_value", "cloud", (MeasureVariant("raw_over_median", False, _largest_value),), frozenset({"scale"}), "massive activations: Sun et al. 2024", "the median value is zero", chance=_none),
+        ActivationMeasure("effective_rank_without_massive_rows", "cloud", (MeasureVariant("centred_singular", True, _rank_of_kept),), CLOUD - {"translation"}, "rows above ten median norms left out", chance=lambda n, d, k, draws, seed: float(effective_rank(isotropic_spectrum(n, d, True, 8, seed)).mean())),
+        ActivationMeasure("largest_norm", "cloud", (MeasureVariant("raw_over_median", False, _largest_over_median),), RAW, "massive activations: Sun et al. 2024", "the median norm is zero", chance=_none),
+        ActivationMeasure("preservation", "bases", (*swept[preservation], MeasureVariant("raw_legacy", False, preservation, legacy_k)), SUBSPACE, "Björck & Golub 1973", chance=lambda n, d, k, draws, seed: float(preservation_chance(d, k, draws, seed).mean()), sweep=preservation_sweep),
+        ActivationMeasure("projection_overlap", "bases", swept[projection_overlap], SUBSPACE, "mean squared cosine", chance=lambda n, d, k, draws, seed: k / d, sweep=projection_overlap_sweep),
+        ActivationMeasure("grassmann_distance", "bases", swept[grassmann_distance], SUBSPACE, "Edelman, Arias & Smith 1998", chance=lambda n, d, k, draws, seed: grassmann_chance(d, k, draws, seed), sweep=grassmann_sweep, best=0.0),
+        ActivationMeasure("captured_variance", "captured", captured, SUBSPACE, "variance-weighted overlap", chance=lambda n, d, k, draws, seed: k / d),
+        ActivationMeasure("cka", "rows", (MeasureVariant("debiased", True, debiased_cka, subsets=cka_subsets),), CLOUD, "Kornblith et al. 2019; Song et al. 2012", chance=lambda n, d, k, draws, seed: 0.0, halves=6),
+        ActivationMeasure("rbf_cka", "distances", (MeasureVariant("debiased", True, _rbf_cka, subsets=_rbf_cka_subsets),), CLOUD, "Kornblith et al. 2019", chance=lambda n, d, k, draws, seed: 0.0),
+        ActivationMeasure("rsa", "distances", (MeasureVariant("spearman", True, _rsa, subsets=rank_correlation_subsets),), CLOUD, "Kriegeskorte et al. 2008", chance=lambda n, d, k, draws, seed: 0.0, most=RSA_PROMPTS),
+        ActivationMeasure("mutual_neighbours", "distances", (MeasureVariant(f"k{NEIGHBOURS}", True, _mutual_neighbours, subsets=_mutual_neighbours_subsets),), CLOUD, "Huh et al. 2024", chance=lambda n, d, k, draws, seed: NEIGHBOURS / (n - 1)),
+        ActivationMeasure("svcca", "rows", (MeasureVariant("share_0.99", True, svcca, subsets=svcca_subsets),), CLOUD, "Raghu et al. 2017"),
+        ActivationMeasure("linear_predictivity", "rows", (MeasureVariant("from_reference", True, linear_predictivity, subsets=predictivity_subsets), MeasureVariant("from_model", True, _backwards, subsets=_backwards_subsets)), CLOUD, "Schrimpf et al. 2018"),
+        ActivationMeasure("procrustes_distance", "rows", (MeasureVariant("centred", True, procrustes_distance, subsets=_procrustes_subsets),), CLOUD, "Williams et al. 2021", best=0.0),
+        ActivationMeasure("angular_shape_distance", "rows", (MeasureVariant("centred", True, angular_shape_distance, subsets=_angle_subsets),), CLOUD, "Williams et al. 2021", best=0.0),
+        ActivationMeasure("dimension_twonn", "neighbours", (MeasureVariant("centred", True, twonn, 2, subsets=twonn_from_distances),), CLOUD, "Facco et al. 2017"),
+        ActivationMeasure("dimension_mle", "neighbours", (MeasureVariant(f"centred_k{DIMENSION_NEIGHBOURS}", True, partial(mle, k=DIMENSION_NEIGHBOURS), DIMENSION_NEIGHBOURS, subsets=mle_from_distances),), CLOUD, "Levina & Bickel 2005"),
+        ActivationMeasure("dimension_gride", "neighbours", tuple(MeasureVariant(f"centred_rank{rank}", True, partial(_gride, rank=rank), rank, subsets=partial(_gride_of, rank=rank)) for rank in GRIDE_RANKS), CLOUD, "Denti et al. 2022"),
+        ActivationMeasure("dimension_local_pca", "neighbours", (MeasureVariant(f"centred_k{PATCH}", True, partial(local_pca, k=PATCH, points=SURFACE_ROWS), PATCH),), CLOUD, "Fukunaga & Olsen 1971"),
+        ActivationMeasure("local_pca_curvature", "surface", (MeasureVariant("squared_dimension2", True, _curvature),), CLOUD, "Sritharan et al. 2021"),
     )  # fmt: skip
 
 
@@ -238,7 +238,7 @@ def _largest_over_median(x: np.ndarray) -> np.ndarray:
 
 
 def _rank_of_kept(x: np.ndarray) -> np.ndarray:
-    return effective_rank(factorise(x[kept_rows(x)], centred=True))
+    return effective_rank(factorise(x[non_massive_rows(x)], centred=True))
 
 
 def _backwards(reference: np.ndarray, model: np.ndarray) -> float:
@@ -250,11 +250,11 @@ def _backwards_subsets(reference: np.ndarray, model: np.ndarray, *how: object) -
 
 
 def _procrustes_subsets(*how: object) -> np.ndarray:
-    return procrustes_of(alignment_subsets(*how))
+    return procrustes_from_alignment(alignment_subsets(*how))
 
 
 def _angle_subsets(*how: object) -> np.ndarray:
-    return angle_of(alignment_subsets(*how))
+    return angle_from_alignment(alignment_subsets(*how))
 
 
 def _rbf_cka(a: np.ndarray, b: np.ndarray) -> float:
@@ -267,15 +267,15 @@ def _rbf_cka_subsets(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> np.ndar
 
 
 def _rsa(a: np.ndarray, b: np.ndarray) -> float:
-    return rank_correlation(distance_ranks(a), distance_ranks(b))
+    return distance_rank_correlation(distance_ranks(a), distance_ranks(b))
 
 
 def _mutual_neighbours(a: np.ndarray, b: np.ndarray) -> float:
-    return shared_neighbours(nearest(a, NEIGHBOURS).indices, nearest(b, NEIGHBOURS).indices, len(a))
+    return shared_neighbours(neighbour_lists(a, NEIGHBOURS).indices, neighbour_lists(b, NEIGHBOURS).indices, len(a))
 
 
 def _mutual_neighbours_subsets(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    near = [nearest_subsets(nearest(z, CANDIDATES), masks, NEIGHBOURS) for z in (a, b)]
+    near = [neighbour_lists_in_subsets(neighbour_lists(z, CANDIDATES), masks, NEIGHBOURS) for z in (a, b)]
     return np.array([shared_neighbours(x.indices, y.indices, len(a)) for x, y in zip(*near, strict=True)])
 
 
@@ -284,22 +284,22 @@ def _gride(cloud: Neighbours, rank: int) -> float:
 
 
 def _gride_of(distances: np.ndarray, rank: int) -> float:
-    return gride_of(distances[:, rank // 2 - 1], distances[:, rank - 1], rank)
+    return gride_from_distances(distances[:, rank // 2 - 1], distances[:, rank - 1], rank)
 
 
-def _two(function: Callable, suffix: str = "") -> tuple[Variant, ...]:
-    return Variant(f"centred{suffix}", True, function), Variant(f"raw{suffix}", False, function)
+def _two(function: Callable, suffix: str = "") -> tuple[MeasureVariant, ...]:
+    return MeasureVariant(f"centred{suffix}", True, function), MeasureVariant(f"raw{suffix}", False, function)
 
 
-def _four(function: Callable) -> tuple[Variant, ...]:
+def _four(function: Callable) -> tuple[MeasureVariant, ...]:
     return tuple(
-        Variant(f"{c}_{kind}", c == "centred", partial(function, eigen=kind == "eigen"))
+        MeasureVariant(f"{c}_{kind}", c == "centred", partial(function, eigen=kind == "eigen"))
         for c in ("centred", "raw")
         for kind in ("singular", "eigen")
     )
 
 
-def _decay(field: str, ranges: Sequence[tuple[float, float]]) -> tuple[Variant, ...]:
+def _decay(field: str, ranges: Sequence[tuple[float, float]]) -> tuple[MeasureVariant, ...]:
     """Variants that return one field of `spectral_decay` over relative ranks; NaN where they are too few."""
 
     def read(spectrum: Spectrum, low: float, high: float, **how: bool) -> np.ndarray:
@@ -310,7 +310,7 @@ def _decay(field: str, ranges: Sequence[tuple[float, float]]) -> tuple[Variant, 
 
     fits = {"singular": {}, "eigen_weighted": {"eigen": True, "weighted": True}}
     return tuple(
-        Variant(f"{c}_{fit}_ranks_{low:g}_{high:g}", c == "centred", partial(read, low=low, high=high, **how))
+        MeasureVariant(f"{c}_{fit}_ranks_{low:g}_{high:g}", c == "centred", partial(read, low=low, high=high, **how))
         for fit, how in fits.items()
         if field != "share" or fit == "singular"  # the fit does not matter
         for low, high in ranges
@@ -318,20 +318,20 @@ def _decay(field: str, ranges: Sequence[tuple[float, float]]) -> tuple[Variant, 
     )
 
 
-def evaluate(measure: Measure, variant: Variant, reference: np.ndarray, model: np.ndarray) -> float:
+def evaluate(measure: ActivationMeasure, variant: MeasureVariant, reference: np.ndarray, model: np.ndarray) -> float:
     """The measure of ``model`` (n, d), against ``reference`` (n, d) where it compares: the plain, slow way."""
-    if measure.kind == "spectrum":
+    if measure.input == "spectrum":
         return float(variant.function(factorise(model, variant.centred)))
-    if measure.kind in ("cloud", "surface"):
+    if measure.input in ("cloud", "surface"):
         return float(variant.function(model))
-    if measure.kind == "neighbours":
+    if measure.input == "neighbours":
         return float(variant.function(neighbours(model, variant.k)))
-    if measure.kind == "distances":
+    if measure.input == "distances":
         return float(variant.function(squared_distances(reference), squared_distances(model)))
-    if measure.kind == "captured":
+    if measure.input == "captured":
         clouds = (reference, model) if SIDES[0] in variant.name else (model, reference)
         own, other = (factorise(x, variant.centred, variant.k).basis for x in clouds)
         return float(variant.function(clouds[0] - variant.centred * clouds[0].mean(axis=0), own, other))
-    if measure.kind == "bases":
+    if measure.input == "bases":
         return float(variant.function(*(factorise(x, variant.centred, variant.k).basis for x in (reference, model))))
     return float(variant.function(reference, model))

@@ -23,7 +23,7 @@ CHUNK_VALUES = 2**19  # float64 values gathered at a time: 4 MiB, about a proces
 Pairs = Sequence[tuple[int, int]]
 
 
-class Subsets(NamedTuple):
+class SubsetSpectra(NamedTuple):
     """Spectra of the subsets of R partitions, stacked."""
 
     quarters: Spectrum
@@ -36,7 +36,7 @@ class Subsets(NamedTuple):
 
 def factorise_subsets(
     x: np.ndarray, quarters: np.ndarray, pairs: Pairs, centred: bool, k: int, every_pair: bool
-) -> Subsets:
+) -> SubsetSpectra:
     """Factorise the rows ``quarters`` (R, 4, q) of ``x`` (n, d), and unions of pairs of quarters.
 
     Singular vectors cost as much again as singular values: of the pairs only the first two get them,
@@ -52,7 +52,7 @@ def factorise_subsets(
         whole = [_concatenate(spectra, axis=0) for spectra in zip(*found, strict=True)]
     else:
         whole = _from_rows(x, quarters, wanted, centred, k)
-    return Subsets(
+    return SubsetSpectra(
         whole[0], whole[1], _concatenate((whole[1]._replace(basis=None), whole[2]), axis=1) if every_pair else None
     )
 
@@ -108,7 +108,7 @@ def _concatenate(spectra: Sequence[Spectrum], axis: int) -> Spectrum:
     return first._replace(s=np.concatenate([spectrum.s for spectrum in spectra], axis=axis), basis=basis)
 
 
-def cka_pairs(x: np.ndarray, y: np.ndarray, quarters: np.ndarray, pairs: Pairs) -> np.ndarray:
+def cka_subsets(x: np.ndarray, y: np.ndarray, quarters: np.ndarray, pairs: Pairs) -> np.ndarray:
     """Debiased CKA of ``x`` and ``y`` (n, d) on each pair of ``quarters`` (R, 4, q): (R, pairs)."""
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     a, b = np.array(pairs).T

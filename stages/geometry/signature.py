@@ -10,7 +10,7 @@ models (projection fitted anew), and by a common scale of both, since the projec
 Both models run on the same prompts, so their paths come in pairs. The usual unbiased estimate of a squared
 mean discrepancy (pysiglib's `sig_mmd` among others) keeps the products of a prompt's path with its own
 partner, as if the two samples were independent: for paired paths it is biased down, below zero for two equal
-models. Here those products are left out (`Contrasts`), and two equal models are at exactly zero.
+models. Here those products are left out (`SignatureContrasts`), and two equal models are at exactly zero.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Projection(NamedTuple):
     """root mean square, over paths, of their quadratic variation √(sum of |step|²), in units of the activations"""
 
 
-class Contrasts(NamedTuple):
+class SignatureContrasts(NamedTuple):
     """Inner products between prompts; rows and columns of a subset of prompts are those of the subset."""
 
     between: np.ndarray
@@ -50,7 +50,7 @@ class Contrasts(NamedTuple):
     """(..., n, n) mean of the two models' own: (⟨X_i, X_j⟩ + ⟨Y_i, Y_j⟩) / 2"""
 
 
-class Distance(NamedTuple):
+class SignatureDistance(NamedTuple):
     squared: np.ndarray
     """|E X - E Y|², unbiased: about 0, and half of the time below it, for two models with the same law of paths"""
     dispersion: np.ndarray
@@ -144,22 +144,22 @@ def signatures(paths: Sequence[np.ndarray], degree: int) -> np.ndarray:
     return _finite(pysiglib.sig(_padded(_checked(paths, "the model"), degree), degree))
 
 
-def signature_contrasts(x: Sequence[np.ndarray], y: Sequence[np.ndarray], degree: int) -> Contrasts:
-    """`Contrasts` of signatures up to ``degree`` of ``x`` and ``y``, projected paths paired by prompt.
+def signature_contrasts(x: Sequence[np.ndarray], y: Sequence[np.ndarray], degree: int) -> SignatureContrasts:
+    """`SignatureContrasts` of signatures up to ``degree`` of ``x`` and ``y``, projected paths paired by prompt.
 
-    `distance` of them is that between expected signatures. Invariances as in the module. Raises
+    `signature_distance` of them is that between expected signatures. Invariances as in the module. Raises
     SignatureError on unlike numbers of prompts or widths. Source: Chevyrev & Lyons 2016.
     """
     a, b = (signatures(paths, degree) for paths in _paired(x, y))
-    return Contrasts((a - b) @ (a - b).T, (a @ a.T + b @ b.T) / 2)
+    return SignatureContrasts((a - b) @ (a - b).T, (a @ a.T + b @ b.T) / 2)
 
 
 def kernel_contrasts(
     x: Sequence[np.ndarray], y: Sequence[np.ndarray], order: int = 4, normalised: bool = False
-) -> Contrasts:
-    """`Contrasts` of whole signatures: ⟨S(x), S(y)⟩ solves ∂²k/∂s∂t = ⟨dx_s, dy_t⟩ k, with k = 1 at either start.
+) -> SignatureContrasts:
+    """`SignatureContrasts` of whole signatures: ⟨S(x), S(y)⟩ solves ∂²k/∂s∂t = ⟨dx_s, dy_t⟩ k, with k = 1 at either start.
 
-    `distance` of them is the signature kernel's squared maximum mean discrepancy. ``x``, ``y``: projected
+    `signature_distance` of them is the signature kernel's squared maximum mean discrepancy. ``x``, ``y``: projected
     paths (tokens, k) paired by prompt. ``order`` of the solver's polynomials: at 4 the relative error is 3e-7 for
     Brownian paths of 40 tokens on the scale of `shared_projection`, 8e-6 for 5 tokens, and a pair of paths of
     80 tokens in 8 dimensions takes .14 ms (there are 2n² pairs, each as long as the longest path); at 8 it is
@@ -177,10 +177,10 @@ def kernel_contrasts(
         gram = gram / (norms[:, None] * norms[None, :])
     n = len(x)
     xx, yy, xy = gram[:n, :n], gram[n:, n:], gram[:n, n:]
-    return Contrasts(xx + yy - xy - xy.T, (xx + yy) / 2)
+    return SignatureContrasts(xx + yy - xy - xy.T, (xx + yy) / 2)
 
 
-def distance(contrasts: Contrasts) -> Distance:
+def signature_distance(contrasts: SignatureContrasts) -> SignatureDistance:
     """Unbiased squared distance between the two models' means, and the dispersion of a model about its own.
 
     squared = mean over i ≠ j of between_ij; dispersion = mean of within_ii - mean over i ≠ j of within_ij.
@@ -193,7 +193,7 @@ def distance(contrasts: Contrasts) -> Distance:
     between, within = contrasts
     if (n := between.shape[-1]) < 2:
         raise SignatureError(f"a distance between sets of paths needs at least 2 prompts, found {n}")
-    return Distance(_off_diagonal(between), np.einsum("...ii->...", within) / n - _off_diagonal(within))
+    return SignatureDistance(_off_diagonal(between), np.einsum("...ii->...", within) / n - _off_diagonal(within))
 
 
 def _off_diagonal(matrix: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.geometry.pairwise import nearest, shared_neighbours
+from stages.geometry.pairwise import neighbour_lists, shared_neighbours
 
 
 class CrossSums(NamedTuple):
@@ -154,20 +154,20 @@ def procrustes_distance(x: np.ndarray, y: np.ndarray) -> float:
     ``x`` (n, d), ``y`` (n, e), the narrower padded with zeros in thought. Invariant to translation, rotation and isotropic
     scale of either side. Source: Schönemann 1966; Williams et al. 2021.
     """
-    return float(procrustes_of(nuclear_alignment(x, y)))
+    return float(procrustes_from_alignment(nuclear_alignment(x, y)))
 
 
 def angular_shape_distance(x: np.ndarray, y: np.ndarray) -> float:
     """arccos ‖X'Y‖_* of the same matrices, radians, 0 to π/2: a metric (triangle inequality). Source: Williams et al. 2021."""
-    return float(angle_of(nuclear_alignment(x, y)))
+    return float(angle_from_alignment(nuclear_alignment(x, y)))
 
 
-def procrustes_of(alignment: np.ndarray) -> np.ndarray:
+def procrustes_from_alignment(alignment: np.ndarray) -> np.ndarray:
     """`procrustes_distance` from ‖X'Y‖_* (...); a rounding below 0 is 0."""
     return 2 * np.maximum(0.0, 1 - np.asarray(alignment))
 
 
-def angle_of(alignment: np.ndarray) -> np.ndarray:
+def angle_from_alignment(alignment: np.ndarray) -> np.ndarray:
     """`angular_shape_distance` from ‖X'Y‖_* (...)."""
     return np.arccos(np.clip(alignment, -1.0, 1.0))
 
@@ -196,7 +196,7 @@ def rsa(x: np.ndarray, y: np.ndarray) -> float:
     Invariant to translation, rotation and isotropic scale of either side; -1 to 1, 0 expected for unrelated clouds.
     Source: Kriegeskorte et al. 2008.
     """
-    return rank_correlation(*(distance_ranks(squared_distances(z)) for z in (x, y)))
+    return distance_rank_correlation(*(distance_ranks(squared_distances(z)) for z in (x, y)))
 
 
 def distance_ranks(squared: np.ndarray) -> np.ndarray:
@@ -210,7 +210,7 @@ def distance_ranks(squared: np.ndarray) -> np.ndarray:
     return ranks + ranks.T
 
 
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+def distance_rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman correlation from two matrices of `distance_ranks` (n, n)."""
     return float(np.vdot(a, b) / np.sqrt(np.vdot(a, a) * np.vdot(b, b)))
 
@@ -224,7 +224,7 @@ def mutual_neighbours(x: np.ndarray, y: np.ndarray, k: int = 10) -> float:
     n = len(x)
     if not 1 <= k < n - 1:
         raise ValueError(f"k = {k} neighbours of {n} prompts: expected 1 to {n - 2}")
-    a, b = (nearest(squared_distances(z), k).indices for z in (x, y))
+    a, b = (neighbour_lists(squared_distances(z), k).indices for z in (x, y))
     return shared_neighbours(a, b, n)
 
 

@@ -27,7 +27,7 @@ def preservation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     (1/k) sum_i σ_i(a'b). For the leading directions of two models on the same prompts it is the prior
     study's preservation. Invariant to a common rotation and to isotropic scale, not to a rotation of one
-    side; its chance level rises with k/d (`chance`).
+    side; its chance level rises with k/d (`preservation_chance`).
     """
     return _mean_singular_value(np.swapaxes(a, -1, -2) @ b)
 
@@ -90,7 +90,7 @@ def _mean_singular_value(matrix: np.ndarray) -> np.ndarray:
 
 
 @cache
-def chance(d: int, k: int, draws: int, seed: int) -> np.ndarray:
+def preservation_chance(d: int, k: int, draws: int, seed: int) -> np.ndarray:
     """`preservation` of ``draws`` pairs of random k-subspaces of R^d: (draws,).
 
     By rotation invariance one of the two may be the first k axes: the cosines are then the singular

@@ -25,7 +25,7 @@ class TopologyError(ValueError):
     """A cloud has no filtration; the message names what was found, expected and the fix."""
 
 
-class Bars(NamedTuple):
+class PersistenceBars(NamedTuple):
     """Persistence diagrams in units of ``scale``: rows (birth, death), death above birth, ascending by death."""
 
     h0: np.ndarray
@@ -37,7 +37,7 @@ class Bars(NamedTuple):
     points: int
 
 
-class Summary(NamedTuple):
+class BarSummary(NamedTuple):
     """Numbers of one diagram, of bar lengths l = death - birth."""
 
     total: float
@@ -59,7 +59,7 @@ def subsample(n: int, points: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng([seed, n, points]).choice(n, points, replace=False))
 
 
-def persistence(x: np.ndarray, points: int = POINTS, seed: int = 0) -> Bars:
+def persistence(x: np.ndarray, points: int = POINTS, seed: int = 0) -> PersistenceBars:
     """H0 and H1 bars of the Rips filtration of ``x`` (n, d), of `subsample` rows where n > ``points``.
 
     H0 deaths are the edges of the minimum spanning tree. Up to the radius from which all cliques share a
@@ -81,11 +81,11 @@ def persistence(x: np.ndarray, points: int = POINTS, seed: int = 0) -> Bars:
         )
     filtration = RipsPersistence([0, 1], input_type="full distance matrix", num_collapses=0)
     h0, h1 = filtration.fit_transform([distances / scale])[0]
-    return Bars(_sorted(h0), _sorted(h1), scale, len(distances))
+    return PersistenceBars(_sorted(h0), _sorted(h1), scale, len(distances))
 
 
-def summarise(bars: np.ndarray, threshold: float = 0.1) -> Summary:
-    """`Summary` of ``bars`` (m, 2); ``threshold``: in the same units, of the median distance between two points.
+def summarise_bars(bars: np.ndarray, threshold: float = 0.1) -> BarSummary:
+    """`BarSummary` of ``bars`` (m, 2); ``threshold``: in the same units, of the median distance between two points.
 
     Source: Atienza, González-Díaz & Rucco 2019 (entropy).
     """
@@ -94,7 +94,7 @@ def summarise(bars: np.ndarray, threshold: float = 0.1) -> Summary:
     total = lengths.sum()
     p = lengths / total if total > 0 else lengths
     entropy = -(p * np.log(p)).sum() + 0.0  # + 0: no minus zero
-    return Summary(float(total), float(entropy), float(longest), float(second), int((lengths > threshold).sum()))
+    return BarSummary(float(total), float(entropy), float(longest), float(second), int((lengths > threshold).sum()))
 
 
 def _checked(x: np.ndarray, points: int, seed: int) -> np.ndarray:

@@ -36,14 +36,14 @@ class TransportError(ValueError):
     """Clouds cannot be transported; the message says what was found, what was expected and the fix."""
 
 
-class Value(NamedTuple):
+class ReasonedValue(NamedTuple):
     """A number, or NaN and why there is none."""
 
     value: float
     reason: str = ""
 
 
-class Exact(NamedTuple):
+class ExactTransport(NamedTuple):
     """An optimal coupling and its distance."""
 
     value: float
@@ -52,7 +52,7 @@ class Exact(NamedTuple):
     """(n, n), rows and columns sum to 1/n"""
 
 
-class Entropic(NamedTuple):
+class EntropicTransport(NamedTuple):
     """An entropic coupling and its cost, or NaN and why there is none."""
 
     value: float
@@ -62,7 +62,7 @@ class Entropic(NamedTuple):
     reason: str = ""
 
 
-class Gromov(NamedTuple):
+class GromovTransport(NamedTuple):
     """The best coupling found of the distances inside two clouds."""
 
     value: float
@@ -86,7 +86,7 @@ class MeanDistances(NamedTuple):
     all_manhattan: float
 
 
-def exact_w2(x: np.ndarray, y: np.ndarray, iterations: int = 10_000_000) -> Exact:
+def exact_w2(x: np.ndarray, y: np.ndarray, iterations: int = 10_000_000) -> ExactTransport:
     """W2 = min over couplings P of (Σ P_ij |x_i - y_j|²)^½ of ``x`` and ``y`` (n, d), by the network simplex.
 
     With equal weights an optimal P is a permutation / n. Invariant to a common rotation and translation; scales with a
@@ -105,10 +105,10 @@ def exact_w2(x: np.ndarray, y: np.ndarray, iterations: int = 10_000_000) -> Exac
     rows, columns = np.nonzero(plan)
     # of differences: the costs, of inner products, are not zero for equal rows
     cost = plan[rows, columns] @ _squares(x[rows] - y[columns])
-    return Exact(float(np.sqrt(cost)), plan)
+    return ExactTransport(float(np.sqrt(cost)), plan)
 
 
-def sinkhorn_divergence(x: np.ndarray, y: np.ndarray, regularisation: float = 0.05, iterations: int = 10_000) -> Value:
+def sinkhorn_divergence(x: np.ndarray, y: np.ndarray, regularisation: float = 0.05, iterations: int = 10_000) -> ReasonedValue:
     """S = OT_ε(X, Y) - (OT_ε(X, X) + OT_ε(Y, Y)) / 2, of ``x`` and ``y`` (n, d), in squared units.
 
     OT_ε = min over couplings P of Σ P_ij C_ij + ε KL(P | 1/n²), ε = ``regularisation`` x the median cost between X and
@@ -123,7 +123,7 @@ def sinkhorn_divergence(x: np.ndarray, y: np.ndarray, regularisation: float = 0.
     return debiased_entropic(between, *within)
 
 
-def entropic_plan(x: np.ndarray, y: np.ndarray, regularisation: float = 0.05, iterations: int = 10_000) -> Entropic:
+def entropic_plan(x: np.ndarray, y: np.ndarray, regularisation: float = 0.05, iterations: int = 10_000) -> EntropicTransport:
     """The coupling behind OT_ε of ``x`` and ``y`` (n, d), the first term of `sinkhorn_divergence`, and its value.
 
     Invariances and NaN as there; a plan that did not converge is not returned. OT_ε is biased: above 0 for X = Y.
@@ -141,17 +141,17 @@ def common_epsilon(clouds: Sequence[np.ndarray], regularisation: float = 0.05) -
     return float(np.median(medians))
 
 
-def entropic_transport(x: np.ndarray, y: np.ndarray, epsilon: float, iterations: int = 10_000) -> Entropic:
+def entropic_transport(x: np.ndarray, y: np.ndarray, epsilon: float, iterations: int = 10_000) -> EntropicTransport:
     """OT_ε of ``x`` and ``y`` (n, d) and its plan, at a given ``epsilon`` in squared units; see `sinkhorn_divergence`."""
     return _entropic(_costs(*_pair(x, y)), epsilon, iterations)
 
 
-def debiased_entropic(between: Entropic, within_x: Entropic, within_y: Entropic) -> Value:
+def debiased_entropic(between: EntropicTransport, within_x: EntropicTransport, within_y: EntropicTransport) -> ReasonedValue:
     """OT_ε(X, Y) - (OT_ε(X, X) + OT_ε(Y, Y)) / 2 of the three terms at one ε; NaN where one did not converge."""
     terms = between, within_x, within_y
     if failed := [term.reason for term in terms if term.reason]:
-        return Value(float("nan"), failed[0])
-    return Value(between.value - (within_x.value + within_y.value) / 2)
+        return ReasonedValue(float("nan"), failed[0])
+    return ReasonedValue(between.value - (within_x.value + within_y.value) / 2)
 
 
 def sliced_w2(x: np.ndarray, y: np.ndarray, projections: int, seed: int) -> float:
@@ -187,7 +187,7 @@ def bures_w2(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.sqrt(np.square(x.mean(axis=0) - y.mean(axis=0)).sum() + spread))
 
 
-def gromov_wasserstein(x: np.ndarray, y: np.ndarray, permutations: int = 3, seed: int = 0) -> Gromov:
+def gromov_wasserstein(x: np.ndarray, y: np.ndarray, permutations: int = 3, seed: int = 0) -> GromovTransport:
     """GW = min over couplings P of (Σ (|x_i - x_k| - |y_j - y_l|)² P_ij P_kl)^½ of ``x`` (n, d) and ``y`` (n, e).
 
     Euclidean distances inside each cloud: invariant to rotation and translation of either side, also between unlike
@@ -202,7 +202,7 @@ def gromov_wasserstein(x: np.ndarray, y: np.ndarray, permutations: int = 3, seed
     inside = [np.sqrt(squared_distances(z)) for z in (x, y)]  # (n, n) each
     found = [(*_descend(*inside, start), name) for name, start in _starts(len(x), permutations, seed)]
     squared, plan, name = min(found, key=lambda one: one[0])
-    return Gromov(float(np.sqrt(squared.clip(0))), plan, name)
+    return GromovTransport(float(np.sqrt(squared.clip(0))), plan, name)
 
 
 def identity_cost(x: np.ndarray, y: np.ndarray) -> float:
@@ -211,11 +211,11 @@ def identity_cost(x: np.ndarray, y: np.ndarray) -> float:
     return float(_squares(x - y).mean())
 
 
-def identity_ratio(w2: float, cost: float) -> Value:
+def identity_ratio(w2: float, cost: float) -> ReasonedValue:
     """``w2``² / ``cost`` of `identity_cost`: 1 where the identity is optimal, 0 where tokens only trade places."""
     if cost == 0:
-        return Value(float("nan"), "both clouds are the same, row by row: 0 / 0")
-    return Value(w2**2 / cost)
+        return ReasonedValue(float("nan"), "both clouds are the same, row by row: 0 / 0")
+    return ReasonedValue(w2**2 / cost)
 
 
 def mean_distances(x: np.ndarray, y: np.ndarray) -> MeanDistances:
@@ -364,10 +364,10 @@ def _share_of_median(costs: np.ndarray, regularisation: float) -> float:
     return regularisation * float(np.median(costs))
 
 
-def _entropic(costs: np.ndarray, epsilon: float, iterations: int) -> Entropic:
+def _entropic(costs: np.ndarray, epsilon: float, iterations: int) -> EntropicTransport:
     """OT_ε of ``costs`` (n, n), from its dual."""
     if not epsilon > 0:
-        return Entropic(float("nan"), None, "the median cost is 0: most rows coincide")
+        return EntropicTransport(float("nan"), None, "the median cost is 0: most rows coincide")
     n = len(costs)
     weights = np.full(n, 1 / n)
     threshold = MARGINAL_TOLERANCE / np.sqrt(
@@ -377,8 +377,8 @@ def _entropic(costs: np.ndarray, epsilon: float, iterations: int) -> Entropic:
     misplaced = max(float(np.abs(plan.sum(axis=axis) - weights).sum()) for axis in (0, 1))
     if not misplaced <= MARGINAL_TOLERANCE:
         reason = f"Sinkhorn misplaces {misplaced:.1e} of the mass after {iterations} iterations, above {MARGINAL_TOLERANCE:g}: raise iterations or the regularisation"
-        return Entropic(float("nan"), None, reason)
-    return Entropic(float(epsilon * (potential + 2 * np.log(n))), plan)
+        return EntropicTransport(float("nan"), None, reason)
+    return EntropicTransport(float(epsilon * (potential + 2 * np.log(n))), plan)
 
 
 def _factor(centred: np.ndarray) -> np.ndarray:

@@ -18,15 +18,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from stages.geometry.signature import (
-    Contrasts,
-    distance,
+    SignatureContrasts,
     kernel_contrasts,
     log_signatures,
     project,
     shared_projection,
     signature_contrasts,
+    signature_distance,
 )
-from stages.paradigms.params import Paths
+from stages.paradigms.params import PathParams
 from stages.statistics.half_sampling import PAIRS, interval, standard_error
 
 CONSTANT = 1e-10
@@ -34,7 +34,7 @@ CONSTANT = 1e-10
 
 
 def measure_paths(
-    reference: Sequence[np.ndarray], model: Sequence[np.ndarray], params: Paths, quarters: np.ndarray
+    reference: Sequence[np.ndarray], model: Sequence[np.ndarray], params: PathParams, quarters: np.ndarray
 ) -> list[dict]:
     """Rows of ``model`` against ``reference``, paths (tokens, d) paired by prompt.
 
@@ -50,29 +50,29 @@ def measure_paths(
     return [*itertools.chain.from_iterable(compared), _signed_area(y, halves, params)]
 
 
-def relative_distance(contrasts: Contrasts) -> float:
+def relative_distance(contrasts: SignatureContrasts) -> float:
     """|E X - E Y|² / E |X - E X|²; 0 without a difference, negative by chance; NaN without dispersion."""
-    found = distance(contrasts)
+    found = signature_distance(contrasts)
     return _ratio(found.squared, found.dispersion, contrasts)
 
 
-def relative_shift(contrasts: Contrasts) -> float:
+def relative_shift(contrasts: SignatureContrasts) -> float:
     """Mean of |X_i - Y_i|² over prompts i, over that of |X_i - Y_j|², i ≠ j: 0 to about 1; NaN where none differ."""
-    found = distance(contrasts)
-    return _ratio(np.diagonal(contrasts.between).mean(), 2 * found.dispersion + found.squared, contrasts)
+    found = signature_distance(contrasts)
+    return _ratio(np.diagonal(contrasts.differences).mean(), 2 * found.dispersion + found.squared, contrasts)
 
 
-def subset(contrasts: Contrasts, rows: np.ndarray) -> Contrasts:
+def subset(contrasts: SignatureContrasts, rows: np.ndarray) -> SignatureContrasts:
     """Those of the prompts ``rows`` alone."""
-    return Contrasts(*(matrix[np.ix_(rows, rows)] for matrix in contrasts))
+    return SignatureContrasts(*(matrix[np.ix_(rows, rows)] for matrix in contrasts))
 
 
-def between_halves(contrasts: Contrasts, first: np.ndarray, second: np.ndarray) -> Contrasts:
+def between_halves(contrasts: SignatureContrasts, first: np.ndarray, second: np.ndarray) -> SignatureContrasts:
     """Those of one model's prompts ``first`` against its own ``second``, mean of the two models."""
-    gram = contrasts.within
+    gram = contrasts.averages
     across = gram[np.ix_(first, second)]
     own = gram[np.ix_(first, first)] + gram[np.ix_(second, second)]
-    return Contrasts(own - across - across.T, own / 2)
+    return SignatureContrasts(own - across - across.T, own / 2)
 
 
 def headline(rows: Sequence[dict]) -> dict[str, float]:
@@ -86,9 +86,9 @@ def headline(rows: Sequence[dict]) -> dict[str, float]:
     return found
 
 
-def _compare(name: str, variant: str, contrasts: Contrasts, halves: np.ndarray, confidence: float) -> list[dict]:
+def _compare(name: str, variant: str, contrasts: SignatureContrasts, halves: np.ndarray, confidence: float) -> list[dict]:
     """Distance and shift; ``halves`` (B, m) in complementary pairs, as PAIRS are."""
-    n, rows = len(contrasts.between), []
+    n, rows = len(contrasts.differences), []
     for quantity, function, null in (("distance", relative_distance, 0.0), ("shift", relative_shift, 1.0)):
         value = function(contrasts)
         replicates = np.array([function(subset(contrasts, half)) for half in halves])  # (B,)
@@ -103,14 +103,14 @@ def _compare(name: str, variant: str, contrasts: Contrasts, halves: np.ndarray, 
     return rows
 
 
-def _all_contrasts(x: list[np.ndarray], y: list[np.ndarray], params: Paths) -> Iterator[tuple[str, str, Contrasts]]:
+def _all_contrasts(x: list[np.ndarray], y: list[np.ndarray], params: PathParams) -> Iterator[tuple[str, str, SignatureContrasts]]:
     """(measure, variant, contrasts). Degree 1 is the step from the first token to the last: what order adds, areas show."""
     k = params.directions
     for degree in (1, params.degree):
         yield "signature", f"k{k}_degree{degree}", signature_contrasts(x, y, degree)
     yield "signature_kernel", f"normalised_k{k}", kernel_contrasts(x, y, params.kernel_order, normalised=True)
     a, b = signed_areas(x), signed_areas(y)
-    yield "signed_area", f"k{k}", Contrasts((a - b) @ (a - b).T, (a @ a.T + b @ b.T) / 2)
+    yield "signed_area", f"k{k}", SignatureContrasts((a - b) @ (a - b).T, (a @ a.T + b @ b.T) / 2)
 
 
 def signed_areas(paths: Sequence[np.ndarray]) -> np.ndarray:
@@ -118,7 +118,7 @@ def signed_areas(paths: Sequence[np.ndarray]) -> np.ndarray:
     return log_signatures(paths, 2)[:, paths[0].shape[1] :]
 
 
-def _signed_area(paths: list[np.ndarray], halves: np.ndarray, params: Paths) -> dict:
+def _signed_area(paths: list[np.ndarray], halves: np.ndarray, params: PathParams) -> dict:
     """Mean length of a prompt's signed areas; by chance, that of its own steps in random order."""
     generator = np.random.default_rng(params.seed)
     walks = [np.cumsum(generator.permutation(np.diff(p, axis=0, prepend=p[:1])), axis=0) for p in paths]
@@ -140,5 +140,5 @@ def _uncertainty(value: float, replicates: np.ndarray, n: int, confidence: float
     return {"standard_error": float(error), "low": float(low), "high": float(high)}
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray, contrasts: Contrasts) -> float:
-    return float(part / whole) if whole > CONSTANT * np.diagonal(contrasts.within).mean() else float("nan")
+def _ratio(part: np.ndarray, whole: np.ndarray, contrasts: SignatureContrasts) -> float:
+    return float(part / whole) if whole > CONSTANT * np.diagonal(contrasts.averages).mean() else float("nan")

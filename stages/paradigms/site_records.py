@@ -10,10 +10,10 @@ import numpy as np
 from stages.geometry.chance import isotropic_neighbours, isotropic_spectrum, noise_eigenvalues
 from stages.geometry.dimension import DimensionError
 from stages.geometry.legacy import legacy_records
-from stages.geometry.registry import CANDIDATES, Measure, catalogue
+from stages.geometry.registry import CANDIDATES, ActivationMeasure, catalogue
 from stages.geometry.resampling import joint_rows
 from stages.paradigms.topology_records import measure_topology
-from stages.paradigms.variant_records import WITHOUT_INTERVAL, Clouds, Plan, evaluate_variant
+from stages.paradigms.variant_records import WITHOUT_INTERVAL, Clouds, MeasurePlan, evaluate_variant
 from stages.statistics.half_sampling import interval, standard_error
 
 LEGACY_NOTE = "the prior study's formula, its flaws included (stages/geometry/legacy.py)"
@@ -26,7 +26,7 @@ STORED = {"effective_rank": ("value",), "preservation": ("value", "index"), "cka
 """Quantities whose replicates are stored, from centred variants: what hypotheses may be about."""
 
 
-class Site(NamedTuple):
+class SiteRecords(NamedTuple):
     """Rows of the tables, without the columns that are the same for the whole site."""
 
     records: list[dict]
@@ -38,7 +38,7 @@ class Site(NamedTuple):
     """measure, variant, n, and mean and standard deviation over random subsets of n prompts"""
 
 
-def plan(n: int, d: int, params, quarters: np.ndarray, plain: int) -> Plan:
+def plan(n: int, d: int, params, quarters: np.ndarray, plain: int) -> MeasurePlan:
     """``params`` is the group `measure`; chance levels depend on n, d and its seed only."""
     # The prior study's min(100, n, d) is all of a small space, where it can only be 1; n / 8: half of what a quarter can hold.
     legacy_k = max(1, min(params.legacy_k, n // 8, d // 4))
@@ -53,14 +53,14 @@ def plan(n: int, d: int, params, quarters: np.ndarray, plain: int) -> Plan:
     nulls = {centred: isotropic_spectrum(n, d, centred, params.nulls.spectra, params.seed) for centred in (True, False)}
     topology = (params.topology.points, params.topology.draws) if params.topology else None
     levels |= _dimensions(measures, n, d, params.seed)
-    return Plan(measures, quarters, plain, levels, nulls, params.confidence, topology)
+    return MeasurePlan(measures, quarters, plain, levels, nulls, params.confidence, topology)
 
 
-def _dimensions(measures: Sequence[Measure], n: int, d: int, seed: int) -> dict[tuple[str, int], float]:
+def _dimensions(measures: Sequence[ActivationMeasure], n: int, d: int, seed: int) -> dict[tuple[str, int], float]:
     """What the estimates of dimension give for isotropic noise; NaN where n is too small for one."""
     levels = {}
     for measure in measures:
-        for variant in measure.variants if measure.kind == "neighbours" else ():
+        for variant in measure.variants if measure.input == "neighbours" else ():
             try:
                 noise = isotropic_neighbours(n, d, min(CANDIDATES, n - 1), seed)
                 levels[measure.name, variant.k] = float(variant.function(noise))
@@ -69,7 +69,7 @@ def _dimensions(measures: Sequence[Measure], n: int, d: int, seed: int) -> dict[
     return levels
 
 
-def only_stored(plan: Plan) -> Plan:
+def only_stored(plan: MeasurePlan) -> MeasurePlan:
     """The plan for further positions of the same texts: what hypotheses may be about, and nothing else."""
     kept = [
         measure._replace(variants=tuple(v for v in measure.variants if v.centred))
@@ -79,14 +79,14 @@ def only_stored(plan: Plan) -> Plan:
     return plan._replace(measures=tuple(kept), topology=None, legacy=False)
 
 
-def measure_site(reference: np.ndarray, model: np.ndarray, plan: Plan, aggregation: str, with_interval: bool) -> Site:
+def measure_site(reference: np.ndarray, model: np.ndarray, plan: MeasurePlan, aggregation: str, with_interval: bool) -> SiteRecords:
     """Measure ``model`` (n, d) against ``reference`` (n, d), rows paired by prompt."""
     x = y = stored = np.asarray(reference, np.float64)
     if model is not reference:
         stored = np.asarray(model, np.float64)
         x, y = joint_rows(x, stored)
     constant = {"the reference": is_constant(x), "the model": is_constant(y)}
-    site = Site([], {}, {}, [])
+    site = SiteRecords([], {}, {}, [])
     if not any(constant.values()):
         for centred in (True, False):
             _measure(site, Clouds(x, y, stored, plan, centred, with_interval and centred), with_interval)
@@ -111,7 +111,7 @@ def is_constant(x: np.ndarray) -> bool:
     return bool(x.var(axis=0).sum() <= CONSTANT * (x**2).sum(axis=1).mean())
 
 
-def _measure(site: Site, clouds: Clouds, with_interval: bool) -> None:
+def _measure(site: SiteRecords, clouds: Clouds, with_interval: bool) -> None:
     """Measures of one centring; one factorisation of each matrix serves them all."""
     plan, centred = clouds.plan, clouds.centred
     chosen = [(m, v) for m in plan.measures for v in m.variants if v.centred == centred]
@@ -124,20 +124,20 @@ def _measure(site: Site, clouds: Clouds, with_interval: bool) -> None:
     )
     confidence = plan.confidence if with_interval and centred else None
     for measure, variant in chosen:
-        if with_interval or measure.kind not in WITHOUT_INTERVAL:  # costly: at the sites that matter
+        if with_interval or measure.input not in WITHOUT_INTERVAL:  # costly: at the sites that matter
             row = evaluate_variant(measure, variant, clouds)
             # some measures read the first prompts only, and say how many
             _add(site, measure.name, variant.name, confidence, **{"n": len(clouds.y), **row})
 
 
-def _add_legacy(site: Site, x: np.ndarray, y: np.ndarray) -> None:
+def _add_legacy(site: SiteRecords, x: np.ndarray, y: np.ndarray) -> None:
     """The prior study's formulas on raw activations (n, d): bare numbers, for comparison with its own."""
     for measure, value in legacy_records(x, y).items():
         _add(site, measure, "raw", n=len(y), value=value, note=LEGACY_NOTE)
 
 
 def _add(
-    site: Site,
+    site: SiteRecords,
     measure: str,
     variant: str,
     confidence: float | None = None,

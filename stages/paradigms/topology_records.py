@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from stages.geometry.topology import Summary, persistence, subsample, summarise
+from stages.geometry.topology import BarSummary, persistence, subsample, summarise_bars
 from stages.statistics.half_sampling import PAIRS, interval
 
 
@@ -31,14 +31,14 @@ def measure_topology(x: np.ndarray, points: int, quarters: np.ndarray, draws: in
     return [
         {"measure": f"persistence_{field}", "variant": dimension, "n": len(x), "missing": "", "note": f"{p} points"}
         | {name: float(numbers[i]) for name, numbers in columns.items()}
-        for i, (dimension, field) in enumerate((dim, field) for dim in ("h0", "h1") for field in Summary._fields)
+        for i, (dimension, field) in enumerate((dim, field) for dim in ("h0", "h1") for field in BarSummary._fields)
     ]
 
 
 def _summaries(x: np.ndarray) -> np.ndarray:
     """(10,) of H0, then of H1."""
     bars = persistence(x)
-    return np.array([*summarise(bars.h0), *summarise(bars.h1)], np.float64)
+    return np.array([*summarise_bars(bars.h0), *summarise_bars(bars.h1)], np.float64)
 
 
 @cache

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from stages.geometry.dimension import DimensionError, Neighbours, neighbours
-from stages.geometry.pairwise import Nearest, masks_of, nearest_subsets
-from stages.geometry.registry import CANDIDATES, SIDES, Measure, Variant, surface_null
-from stages.geometry.resampling import Subsets, factorise_subsets
+from stages.geometry.pairwise import NeighbourLists, neighbour_lists_in_subsets, subset_masks
+from stages.geometry.registry import CANDIDATES, SIDES, ActivationMeasure, MeasureVariant, surface_null
+from stages.geometry.resampling import SubsetSpectra, factorise_subsets
 from stages.geometry.similarity import squared_distances
 from stages.geometry.spectrum import Spectrum, effective_rank, factorise
 from stages.statistics.ceiling import LEAST_ROOM, adjusted_index, noise_ceiling
@@ -28,10 +28,10 @@ WITHOUT_INTERVAL = ("surface", "neighbours", "rows", "distances")
 """Kinds that are measured only where intervals are asked for."""
 
 
-class Plan(NamedTuple):
+class MeasurePlan(NamedTuple):
     """What is the same for all sites of one task."""
 
-    measures: tuple[Measure, ...]
+    measures: tuple[ActivationMeasure, ...]
     quarters: np.ndarray
     """(R, 4, q) rows of the partitions"""
     plain: int
@@ -54,13 +54,13 @@ class Clouds:
     """
 
     def __init__(
-        self, x: np.ndarray, y: np.ndarray, stored: np.ndarray, plan: Plan, centred: bool, with_interval: bool
+        self, x: np.ndarray, y: np.ndarray, stored: np.ndarray, plan: MeasurePlan, centred: bool, with_interval: bool
     ) -> None:
         self.x, self.y, self.stored, self.plan, self.centred = x, y, stored, plan, centred
         self.both = (x,) if x is y else (x, y)
         self.quarters = plan.quarters if with_interval else plan.quarters[: plan.plain]
         asked = {
-            v.k for m in plan.measures if m.kind in ("bases", "captured") for v in m.variants if v.centred == centred
+            v.k for m in plan.measures if m.input in ("bases", "captured") for v in m.variants if v.centred == centred
         }
         self.ks = sorted(k for k in asked if not self.too_many(k))
         self._scores: dict[str, _Scores] = {}
@@ -70,7 +70,7 @@ class Clouds:
         return [factorise(z, self.centred, max(self.ks, default=0)) for z in self.both]
 
     @cached_property
-    def parts(self) -> list[Subsets]:
+    def parts(self) -> list[SubsetSpectra]:
         k = max(self.ks, default=0)
         return [factorise_subsets(z, self.quarters, PAIRS, self.centred, k, every_pair=z is self.y) for z in self.both]
 
@@ -82,7 +82,7 @@ class Clouds:
 
     @cached_property
     def masks(self) -> np.ndarray:
-        return masks_of(self.quarters, COMPLEMENTARY, len(self.y))
+        return subset_masks(self.quarters, COMPLEMENTARY, len(self.y))
 
     @cached_property
     def near(self) -> Neighbours:
@@ -92,7 +92,7 @@ class Clouds:
     def captured(self) -> _Captured:
         return _Captured(self)
 
-    def scores(self, measure: Measure) -> _Scores:
+    def scores(self, measure: ActivationMeasure) -> _Scores:
         if measure.name not in self._scores:
             self._scores[measure.name] = _Scores(self, measure)
         return self._scores[measure.name]
@@ -107,15 +107,15 @@ class Clouds:
         )
 
 
-def evaluate_variant(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+def evaluate_variant(measure: ActivationMeasure, variant: MeasureVariant, clouds: Clouds) -> dict:
     """Everything that one record holds: value, null, resample_baseline, ceiling, index, replicates, note, or missing."""
-    row = KINDS[measure.kind](measure, variant, clouds)
+    row = KINDS[measure.input](measure, variant, clouds)
     if not row.get("missing") and np.isnan(row["value"]):
         row["missing"] = measure.undefined
     return row
 
 
-def _spectrum(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+def _spectrum(measure: ActivationMeasure, variant: MeasureVariant, clouds: Clouds) -> dict:
     """Value, mean value at n / 2, and value of noise; the measures work on stacks. Rarefaction costs nothing here."""
     parts, null = clouds.parts[-1], clouds.plan.nulls[clouds.centred]
     value, halves = float(variant.function(clouds.whole[-1])), variant.function(parts.pairs)  # (R, pairs)
@@ -130,7 +130,7 @@ def _spectrum(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
     }
 
 
-def _cloud(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+def _cloud(measure: ActivationMeasure, variant: MeasureVariant, clouds: Clouds) -> dict:
     """Value, mean value at n / 2, and value of noise, of a measure that reads the rows themselves."""
     y = clouds.y if "common_rotation" in measure.invariances else clouds.stored
     halves = np.array([variant.function(y[part[[a, b]].ravel()]) for part in clouds.quarters for a, b in PAIRS])
@@ -142,7 +142,7 @@ def _cloud(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
     }
 
 
-def _surface(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+def _surface(measure: ActivationMeasure, variant: MeasureVariant, clouds: Clouds) -> dict:
     """Value, value of a cloud of the same covariance, and mean value of two halves; no interval: each value is dear."""
     halves = [clouds.y[clouds.quarters[0][list(pair)].ravel()] for pair in COMPLEMENTARY]
     try:
@@ -155,7 +155,7 @@ def _surface(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
         return {"missing": str(error)}
 
 
-def _neighbours(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+def _neighbours(measure: ActivationMeasure, variant: MeasureVariant, clouds: Clouds) -> dict:
     """Value, value of isotropic noise, and values of halves, whose neighbours are read from the search of the whole."""
     try:
         cloud = clouds.near
@@ -178,18 +178,18 @@ def _neighbours(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
     }
 
 
-def _dimensions_of_halves(variant: Variant, clouds: Clouds) -> np.ndarray:
+def _dimensions_of_halves(variant: MeasureVariant, clouds: Clouds) -> np.ndarray:
     """All halves where their neighbours suffice; two where each must be searched anew."""
     if variant.subsets is None:
         rows = [clouds.quarters[0][list(pair)].ravel() for pair in COMPLEMENTARY]
         return np.array([variant.function(neighbours(clouds.y[half], variant.k)) for half in rows])
     cloud = clouds.near
-    found = Nearest(cloud.indices, cloud.distances)
-    inside = nearest_subsets(found, clouds.masks[:, cloud.rows], variant.k)
+    found = NeighbourLists(cloud.indices, cloud.distances)
+    inside = neighbour_lists_in_subsets(found, clouds.masks[:, cloud.rows], variant.k)
     return np.array([variant.subsets(near.distances) for near in inside])
 
 
-def _bases(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+def _bases(measure: ActivationMeasure, variant: MeasureVariant, clouds: Clouds) -> dict:
     if reason := clouds.too_many(variant.k):
         return {"missing": reason}
     row = clouds.scores(measure).row(variant, clouds.plan.chance[measure.name, variant.k])
@@ -198,13 +198,13 @@ def _bases(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
     return row
 
 
-def _captured(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+def _captured(measure: ActivationMeasure, variant: MeasureVariant, clouds: Clouds) -> dict:
     if reason := clouds.too_many(variant.k):
         return {"missing": reason}
     return clouds.captured.row(variant, clouds.plan.chance[measure.name, variant.k])
 
 
-def _rows(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+def _rows(measure: ActivationMeasure, variant: MeasureVariant, clouds: Clouds) -> dict:
     halves = variant.subsets(clouds.x, clouds.y, clouds.quarters, PAIRS[: measure.halves])  # (R, halves)
     null = clouds.plan.chance.get((measure.name, 0))
     if null is None:
@@ -214,7 +214,7 @@ def _rows(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
     return _of_pairs(measure, float(variant.function(clouds.x, clouds.y)), null, halves.ravel())
 
 
-def _distances(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
+def _distances(measure: ActivationMeasure, variant: MeasureVariant, clouds: Clouds) -> dict:
     first = slice(measure.most)
     squared = [z[first, first] for z in clouds.squared]
     try:
@@ -225,7 +225,7 @@ def _distances(measure: Measure, variant: Variant, clouds: Clouds) -> dict:
     return _of_pairs(measure, value, clouds.plan.chance[measure.name, 0], halves) | {"n": len(squared[0])}
 
 
-def _of_pairs(measure: Measure, value: float, null: float, halves: np.ndarray) -> dict:
+def _of_pairs(measure: ActivationMeasure, value: float, null: float, halves: np.ndarray) -> dict:
     """A score of paired rows compares the same prompts: what a model scores against itself is the ceiling, without noise."""
     ceiling = measure.best
     return {
@@ -238,7 +238,7 @@ def _of_pairs(measure: Measure, value: float, null: float, halves: np.ndarray) -
     }
 
 
-KINDS: dict[str, Callable[[Measure, Variant, Clouds], dict]] = {
+KINDS: dict[str, Callable[[ActivationMeasure, MeasureVariant, Clouds], dict]] = {
     "spectrum": _spectrum,
     "cloud": _cloud,
     "surface": _surface,
@@ -258,7 +258,7 @@ class _Scores:
     replicate varies more than the estimate on as many prompts would, and the interval errs on the wide side.
     """
 
-    def __init__(self, clouds: Clouds, measure: Measure) -> None:
+    def __init__(self, clouds: Clouds, measure: ActivationMeasure) -> None:
         self.ks, self.best, self.bases = clouds.ks, measure.best, [spectrum.basis for spectrum in clouds.whole]
         self.effective = min(float(effective_rank(spectrum, eigen=True)) for spectrum in clouds.whole)
         halves = [part.halves.basis for part in clouds.parts]  # (R, 2, d, k)
@@ -269,7 +269,7 @@ class _Scores:
         pairs = [_across(quarters, pair, self.ks, sweep) for pair in PAIRS]  # views: no pair of bases is copied
         self.within = [np.stack(scores, axis=-1) for scores in zip(*pairs, strict=True)]  # each (ks, R, pairs)
 
-    def row(self, variant: Variant, level: float) -> dict:
+    def row(self, variant: MeasureVariant, level: float) -> dict:
         i, k = self.ks.index(variant.k), variant.k
         cross, ceiling, baseline = (score[i].mean() for score in self.across)
         notes = [_beyond(k, self.effective)]
@@ -333,7 +333,7 @@ class _Captured:
         same = np.array([0, 1]), np.array([0, 1])
         self.same = {own: self.halves[own].captured(self.halves[-1 - own].basis, *same, self.ks) for own in (0, -1)}
 
-    def row(self, variant: Variant, share: float) -> dict:
+    def row(self, variant: MeasureVariant, share: float) -> dict:
         """``share`` of a space that a random subspace holds; the width of the rows does not tell it (`joint_rows`)."""
         i, k = self.ks.index(variant.k), variant.k
         own = 0 if SIDES[0] in variant.name else -1

@@ -8,7 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.geometry.blocks import Halves, half_spectra, isotropic_spectrum, parts, spectrum_of, whole
+from stages.geometry.blocks import (
+    HalfSpectra,
+    half_spectra,
+    spectrum_from_sums,
+    subset_sums,
+    total_sums,
+    wishart_spectrum,
+)
 from stages.geometry.decay import legacy_ranks, median_decay
 from stages.geometry.spectrum import (
     Moments,
@@ -128,20 +135,20 @@ def _missing(centred: Spectrum) -> np.ndarray:
     return np.full(centred.s.shape[:-1], np.nan)
 
 
-def _spectra(blocks: Moments, centred: bool) -> Halves:
+def _spectra(blocks: Moments, centred: bool) -> HalfSpectra:
     """Of all rows and, where there are several blocks, of their balanced halves."""
     if len(blocks.n) > 1:
         return half_spectra(blocks, halves(len(blocks.n)), centred)
-    found = spectrum_of(whole(blocks), centred)
-    return Halves(found, found)
+    found = spectrum_from_sums(total_sums(blocks), centred)
+    return HalfSpectra(found, found)
 
 
 def _rarefied(blocks: Moments, values: dict[Key, np.ndarray], ranges: Ranges) -> list[dict]:
     """Values at n / 4, n / 2 and n: means over disjoint quarters and halves, from spectra of their own."""
     n, rows = int(blocks.n.sum()), []
     for count in (4, 2):
-        sums = parts(blocks, np.repeat(np.eye(count), len(blocks.n) // count, axis=1))
-        found = measures(spectrum_of(sums, centred=True), spectrum_of(sums, centred=False), ranges)
+        sums = subset_sums(blocks, np.repeat(np.eye(count), len(blocks.n) // count, axis=1))
+        found = measures(spectrum_from_sums(sums, centred=True), spectrum_from_sums(sums, centred=False), ranges)
         rows += [_at(key, n // count, value.mean()) for key, value in found.items()]
     return rows + [_at(key, n, value) for key, value in values.items()]
 
@@ -153,7 +160,7 @@ def _at(key: Key, n: int, value: float) -> dict:
 @lru_cache(maxsize=64)
 def _chance(n: int, d: int, ranges: Ranges) -> dict[Key, float]:
     """Every measure of an isotropic cloud of n rows."""
-    spectra = isotropic_spectrum(n, d, NULL_DRAWS, NULL_SEED)
+    spectra = wishart_spectrum(n, d, NULL_DRAWS, NULL_SEED)
     return {key: float(value.mean()) for key, value in measures(spectra, spectra, ranges).items()}
 
 

@@ -7,7 +7,7 @@ import torch
 from stages.activations.moments import FINAL_NORM, Place, _about_mean, _moments, gather, places
 from stages.activations.sequences import Sequences
 from stages.activations.tokens import CollectionError
-from stages.geometry.blocks import spectrum_of, whole
+from stages.geometry.blocks import spectrum_from_sums, total_sums
 from stages.models.capture import base_model, capture
 
 
@@ -55,7 +55,7 @@ def test_blocks_that_are_not_kept_apart_add_up(tiny_models):
     together = gather(model, sequences, 4, 100, [Place(FINAL_NORM, 2, "token")])
     assert {len(sums.n) for place, sums in together.items() if place != Place(FINAL_NORM, 2, "token")} == {1}
     for place in places(3):
-        np.testing.assert_allclose(whole(apart[place]).gram, whole(together[place]).gram, rtol=1e-12)
+        np.testing.assert_allclose(total_sums(apart[place]).gram, total_sums(together[place]).gram, rtol=1e-12)
 
 
 def test_final_norm_is_not_the_raw_residual(tiny_models):
@@ -79,7 +79,7 @@ def test_a_large_mean_costs_no_digits_of_the_small_directions():
     exact = rows.double() - rows.double().mean(0)
     wanted = torch.linalg.eigvalsh(exact.T @ exact).flip(0).sqrt().numpy()
     products, parts = zip(*(_about_mean(part) for part in rows.split(500)), strict=True)
-    found = spectrum_of(_moments(sum(product.double() for product in products), parts), centred=True)
+    found = spectrum_from_sums(_moments(sum(product.double() for product in products), parts), centred=True)
     np.testing.assert_allclose(found.s, wanted, rtol=1e-4)
     naive = rows.T @ rows - torch.outer(rows.sum(0), rows.sum(0)) / len(rows)
     assert abs(torch.linalg.eigvalsh(naive)[0].clamp(min=0).sqrt() / wanted[-1] - 1) > 0.1

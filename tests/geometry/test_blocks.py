@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from stages.geometry.blocks import complementary, half_spectra, isotropic_spectrum, parts, spectrum_of, whole
+from stages.geometry.blocks import (
+    complementary_members,
+    half_spectra,
+    spectrum_from_sums,
+    subset_sums,
+    total_sums,
+    wishart_spectrum,
+)
 from stages.geometry.chance import isotropic_spectrum as drawn_spectrum
 from stages.geometry.spectrum import (
     Moments,
@@ -28,7 +35,7 @@ def sums_of(x):
 @pytest.mark.parametrize("centred", [True, False])
 def test_the_sum_of_blocks_has_the_spectrum_of_all_rows(centred):
     x = clouds()
-    found, wanted = spectrum_of(whole(sums_of(x)), centred), factorise(x.reshape(-1, 6), centred)
+    found, wanted = spectrum_from_sums(total_sums(sums_of(x)), centred), factorise(x.reshape(-1, 6), centred)
     np.testing.assert_allclose(found.s, wanted.s, rtol=1e-10)
     np.testing.assert_allclose(found.eigenvalues, wanted.eigenvalues, rtol=1e-10)
     assert (found.n, found.d, found.centred) == (wanted.n, wanted.d, wanted.centred)
@@ -36,7 +43,7 @@ def test_the_sum_of_blocks_has_the_spectrum_of_all_rows(centred):
 
 def test_a_half_sample_is_a_sum_of_blocks():
     x, signs = clouds(), halves(8)
-    found = spectrum_of(parts(sums_of(x), complementary(signs)), centred=True)
+    found = spectrum_from_sums(subset_sums(sums_of(x), complementary_members(signs)), centred=True)
     assert found.s.shape == (14, 6)
     for row, sign in enumerate(signs):
         for half, chosen in enumerate((sign > 0, sign < 0)):
@@ -51,8 +58,8 @@ def test_differences_of_halves_in_the_eigenvectors_of_the_whole_are_those_of_the
 ):
     sums, signs = sums_of(clouds(16, rows, 8)), halves(16)
     found = half_spectra(sums, signs, centred)
-    np.testing.assert_allclose(found.whole.s, spectrum_of(whole(sums), centred).s, rtol=1e-10)
-    slow = spectrum_of(parts(sums, complementary(signs)), centred)
+    np.testing.assert_allclose(found.whole.s, spectrum_from_sums(total_sums(sums), centred).s, rtol=1e-10)
+    slow = spectrum_from_sums(subset_sums(sums, complementary_members(signs)), centred)
     for measure in (rankme_eigen, participation_ratio, effective_rank):
         fast_error, slow_error = (standard_error(half_differences(measure(s))) for s in (found.halves, slow))
         assert fast_error == pytest.approx(slow_error, rel=tolerance)
@@ -61,33 +68,33 @@ def test_differences_of_halves_in_the_eigenvectors_of_the_whole_are_those_of_the
 def test_halves_keep_the_variance_of_the_whole():
     """Traces are exact: Σ λ of a half to first order is that of its covariance."""
     sums, signs = sums_of(clouds(8, 30, 6)), halves(8)
-    fast, slow = half_spectra(sums, signs, True).halves, spectrum_of(parts(sums, complementary(signs)), True)
+    fast, slow = half_spectra(sums, signs, True).halves, spectrum_from_sums(subset_sums(sums, complementary_members(signs)), True)
     np.testing.assert_allclose((fast.s**2).sum(-1), (slow.s**2).sum(-1), rtol=1e-10)
 
 
 def test_more_dimensions_than_rows_leave_as_many_directions_as_rows():
     x = clouds(blocks=8, rows=2, d=40)
     for centred, rank in ((True, 15), (False, 16)):
-        found = spectrum_of(whole(sums_of(x)), centred)
+        found = spectrum_from_sums(total_sums(sums_of(x)), centred)
         np.testing.assert_allclose(found.s, factorise(x.reshape(-1, 40), centred).s, rtol=1e-6)
         assert found.s.shape == (rank,)
 
 
 def test_one_row_has_no_spectrum():
     with pytest.raises(SpectrumError, match="at least 2 rows, found 1"):
-        spectrum_of(Moments(np.eye(3), np.ones(3), 1), centred=True)
+        spectrum_from_sums(Moments(np.eye(3), np.ones(3), 1), centred=True)
 
 
 def test_a_rotation_changes_nothing():
     x = clouds()
     rotation = np.linalg.qr(np.random.default_rng(3).standard_normal((6, 6)))[0]
-    one, other = (spectrum_of(whole(sums_of(cloud)), centred=True) for cloud in (x, x @ rotation))
+    one, other = (spectrum_from_sums(total_sums(sums_of(cloud)), centred=True) for cloud in (x, x @ rotation))
     np.testing.assert_allclose(rankme_eigen(one), rankme_eigen(other), rtol=1e-10)
 
 
 @pytest.mark.parametrize("n", [12, 60, 2000])
 def test_isotropic_clouds_are_those_drawn_row_by_row(n):
-    found, wanted = isotropic_spectrum(n, 20, 400, 0), drawn_spectrum(n, 20, True, 400, 1)
+    found, wanted = wishart_spectrum(n, 20, 400, 0), drawn_spectrum(n, 20, True, 400, 1)
     assert found.s.shape == wanted.s.shape
     for measure in (effective_rank, participation_ratio):
         one, other = measure(found), measure(wanted)

@@ -106,7 +106,7 @@ def test_planted_categories_are_found_on_held_out_words():
     unembedding, parent = world()
     words = causal.causal_metric(unembedding).words(unembedding)[: len(parent)]
     found = mean_ratios(words, flat(parent), 10, 0)
-    assert (found.members > 0.8).all() and (found.members < 1.05).all() and (np.abs(found.others) < 0.15).all()
+    assert (found.members > 0.8).all() and (found.members < 1.05).all() and (np.abs(found.nonmembers) < 0.15).all()
 
 
 @pytest.mark.parametrize("null", ["shuffled labels", "gaussian unembedding"])

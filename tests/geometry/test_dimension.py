@@ -185,12 +185,12 @@ def test_a_simplex_has_no_dimension(estimate):
 @pytest.mark.parametrize("seed", range(3))
 def test_estimates_from_distances_alone_are_those_of_the_library(seed):
     cloud = dim.neighbours(np.random.default_rng(seed).standard_normal((300, 7)), 32)
-    assert dim.twonn_of(cloud.distances) == pytest.approx(dim.twonn(cloud), rel=1e-9)
-    assert dim.mle_of(cloud.distances[:, :20]) == pytest.approx(dim.mle(cloud, 20), rel=1e-9)
+    assert dim.twonn_from_distances(cloud.distances) == pytest.approx(dim.twonn(cloud), rel=1e-9)
+    assert dim.mle_from_distances(cloud.distances[:, :20]) == pytest.approx(dim.mle(cloud, 20), rel=1e-9)
     curve = dim.gride(cloud, 32)
     for rank, dimension in zip(curve.rank, curve.dimension, strict=True):
         near, far = cloud.distances[:, rank // 2 - 1], cloud.distances[:, rank - 1]
-        assert dim.gride_of(near, far, rank) == pytest.approx(dimension, rel=1e-8)
+        assert dim.gride_from_distances(near, far, rank) == pytest.approx(dimension, rel=1e-8)
 
 
 def test_kept_rows_are_named():

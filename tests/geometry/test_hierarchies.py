@@ -27,7 +27,7 @@ def noise(seed: int = 0) -> np.ndarray:
 def test_the_tree_knows_what_is_above_what():
     names = list(KINDS)
     a0, animal, thing = (names.index(name) for name in ("a0", "animal", "thing"))
-    assert TREE.under[a0, animal] and not TREE.under[animal, a0] and not TREE.under[a0, thing]
+    assert TREE.ancestry[a0, animal] and not TREE.ancestry[animal, a0] and not TREE.ancestry[a0, thing]
     assert TREE.members[:, animal].sum() == 3 * CHILDREN
     beside = siblings(TREE)
     assert {names[i] for i in np.flatnonzero(beside[a0])} == {"a1", "a2"}
@@ -36,9 +36,9 @@ def test_the_tree_knows_what_is_above_what():
 
 def test_a_planted_hierarchy_is_found_on_held_out_words():
     found = mean_ratios(planted(), TREE, 8, 0)
-    assert (found.members > 0.8).all() and (np.abs(found.others) < 0.2).all()
-    above = TREE.under & ~np.eye(len(KINDS), dtype=bool)
-    apart = TREE.under.astype(int) @ TREE.under.T == 0  # kinds with nothing in common
+    assert (found.members > 0.8).all() and (np.abs(found.nonmembers) < 0.2).all()
+    above = TREE.ancestry & ~np.eye(len(KINDS), dtype=bool)
+    apart = TREE.ancestry.astype(int) @ TREE.ancestry.T == 0  # kinds with nothing in common
     assert (found.kinds[above] > 0.8).all() and (np.abs(found.kinds[apart]) < 0.2).all()
     # a kind's vector is what its words agree in: its own direction and that of the kind above, which siblings share
     np.testing.assert_allclose(found.siblings[2:], 0.5, atol=0.1)
@@ -107,7 +107,7 @@ def test_the_category_vector_is_that_of_the_whole_covariance(count):
 
 
 def test_kinds_with_few_words_and_missing_labels_are_named():
-    few = Tree(np.repeat([2, 3], [5, 20]), TREE.under)
+    few = Tree(np.repeat([2, 3], [5, 20]), TREE.ancestry)
     with pytest.raises(CausalError, match="kind 2 has 5 words: expected 6"):
         split_ratios(noise()[:25], few, np.random.default_rng(0))
     with pytest.raises(CausalError, match="144 labels for 10 words"):

@@ -61,7 +61,7 @@ def test_declared_invariances(seed, factor):
 def test_an_ordinary_cloud_has_nothing_massive():
     found = norms.massive_activations(cloud(n=500, d=64))
     assert found.rows == found.dimensions == found.row_share == found.dimension_share == 0
-    assert norms.kept_rows(cloud()).all()
+    assert norms.non_massive_rows(cloud()).all()
 
 
 def test_a_sink_row_is_found_and_masked():
@@ -69,10 +69,10 @@ def test_a_sink_row_is_found_and_masked():
     x[7] = 30 * np.median(np.linalg.norm(x, axis=1)) * np.ones(6) / np.sqrt(6)
     found = norms.massive_activations(x)
     assert found.rows == 1
-    assert np.flatnonzero(found.massive_rows).tolist() == np.flatnonzero(~norms.kept_rows(x)).tolist() == [7]
+    assert np.flatnonzero(found.massive_rows).tolist() == np.flatnonzero(~norms.non_massive_rows(x)).tolist() == [7]
     assert found.row_share == pytest.approx((x[7] ** 2).sum() / (x**2).sum())
     assert found.dimensions == 0
-    assert norms.massive_activations(x[norms.kept_rows(x)]).rows == 0
+    assert norms.massive_activations(x[norms.non_massive_rows(x)]).rows == 0
 
 
 def test_a_massive_dimension_is_found_though_no_row_is():
@@ -90,13 +90,13 @@ def test_a_massive_dimension_is_found_though_no_row_is():
 @pytest.mark.parametrize(("times", "kept"), [(9.99, True), (10.01, False)])
 def test_the_threshold_is_in_medians(times, kept):
     x = np.vstack([np.eye(4), times * np.eye(4)[:1]])
-    assert norms.kept_rows(x)[-1] == kept
+    assert norms.non_massive_rows(x)[-1] == kept
 
 
 def test_a_stack_is_measured_as_its_members():
     x = np.stack([cloud(seed=i) for i in range(3)])
     x[1, 3] *= 1000
-    for measure in (norms.anisotropy, norms.mean_share, norms.kept_rows):
+    for measure in (norms.anisotropy, norms.mean_share, norms.non_massive_rows):
         np.testing.assert_array_equal(measure(x), [measure(y) for y in x])
     stacked = norms.massive_activations(x)
     single = [norms.massive_activations(y) for y in x]
@@ -116,7 +116,7 @@ def test_zeros_are_undefined_not_a_number_by_accident():
 def test_bad_clouds_are_refused(x, message):
     for function in (
         norms.norm_statistics,
-        norms.kept_rows,
+        norms.non_massive_rows,
         norms.massive_activations,
         norms.anisotropy,
         norms.mean_share,
@@ -127,4 +127,4 @@ def test_bad_clouds_are_refused(x, message):
 
 def test_a_threshold_that_could_drop_most_rows_is_refused():
     with pytest.raises(norms.NormError, match=r"threshold 0\.5"):
-        norms.kept_rows(cloud(), 0.5)
+        norms.non_massive_rows(cloud(), 0.5)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.geometry.resampling import cka_pairs, factorise_subsets, joint_rows
+from stages.geometry.resampling import cka_subsets, factorise_subsets, joint_rows
 from stages.geometry.similarity import debiased_cka
 from stages.geometry.spectrum import factorise
 from stages.geometry.subspace import preservation, preservation_sweep
@@ -62,7 +62,7 @@ def test_cka_of_halves_is_that_of_their_rows():
     y = x @ generator.standard_normal((5, 5)) + generator.standard_normal((40, 5))
     parts = quarters(40, 2, seed=1)
     rows = parts[1][list(PAIRS[3])].ravel()
-    assert cka_pairs(x, y, parts, PAIRS)[1, 3] == pytest.approx(debiased_cka(x[rows], y[rows]))
+    assert cka_subsets(x, y, parts, PAIRS)[1, 3] == pytest.approx(debiased_cka(x[rows], y[rows]))
 
 
 def test_joint_rows_lose_nothing():

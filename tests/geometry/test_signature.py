@@ -88,7 +88,7 @@ def test_repeating_a_token_and_translation_change_nothing(seed, token, times, sh
     for function in (sig.signatures, sig.log_signatures):
         np.testing.assert_allclose(function([moved], 3), function([path], 3), atol=1e-11)
     other = walks(1, seed=seed + 1)
-    before, after = (sig.kernel_contrasts([p], other, order=8).between for p in (path, moved))
+    before, after = (sig.kernel_contrasts([p], other, order=8).differences for p in (path, moved))
     np.testing.assert_allclose(after, before, rtol=1e-7, atol=1e-9)
 
 
@@ -120,7 +120,7 @@ def test_a_common_rotation_and_scale_of_both_models_changes_no_distance():
     def measured(a, b):
         shared = sig.shared_projection([a, b], 3)
         a, b = sig.project(a, shared), sig.project(b, shared)
-        return [*sig.distance(sig.signature_contrasts(a, b, 3)), *sig.distance(sig.kernel_contrasts(a, b))]
+        return [*sig.signature_distance(sig.signature_contrasts(a, b, 3)), *sig.signature_distance(sig.kernel_contrasts(a, b))]
 
     rotated = measured([p @ rotation for p in x], [p @ rotation + 3 for p in y])
     np.testing.assert_allclose(rotated, measured(x, y), rtol=1e-6)
@@ -131,7 +131,7 @@ def test_distance_is_the_plain_double_sum():
     x, y = walks(7, seed=1), walks(7, seed=2)
     a, b = sig.signatures(x, 3), sig.signatures(y, 3)
     pairs = [(i, j) for i in range(7) for j in range(7) if i != j]
-    found = sig.distance(sig.signature_contrasts(x, y, 3))
+    found = sig.signature_distance(sig.signature_contrasts(x, y, 3))
     assert found.squared == pytest.approx(np.mean([(a[i] - b[i]) @ (a[j] - b[j]) for i, j in pairs]))
     assert found.dispersion == pytest.approx((a.var(axis=0, ddof=1).sum() + b.var(axis=0, ddof=1).sum()) / 2)
 
@@ -139,9 +139,9 @@ def test_distance_is_the_plain_double_sum():
 def test_the_kernel_is_the_limit_of_high_degrees():
     x, y = walks(6, 2, seed=1), walks(6, 2, seed=2)
     truncated, whole = sig.signature_contrasts(x, y, 12), sig.kernel_contrasts(x, y, order=8)
-    np.testing.assert_allclose(whole.between, truncated.between, atol=1e-5)
-    np.testing.assert_allclose(whole.within, truncated.within + 1, atol=1e-5)  # the kernel counts the leading 1
-    np.testing.assert_allclose(sig.distance(whole), sig.distance(truncated), atol=1e-5)
+    np.testing.assert_allclose(whole.differences, truncated.differences, atol=1e-5)
+    np.testing.assert_allclose(whole.averages, truncated.averages + 1, atol=1e-5)  # the kernel counts the leading 1
+    np.testing.assert_allclose(sig.signature_distance(whole), sig.signature_distance(truncated), atol=1e-5)
 
 
 def test_the_kernel_of_two_lines_is_a_bessel_function():
@@ -149,10 +149,10 @@ def test_the_kernel_of_two_lines_is_a_bessel_function():
 
     a, b = np.array([1.0, 0.5]), np.array([0.8, 0.3])
     lines = [np.stack([np.zeros(2), v]) for v in (a, b)]
-    within = sig.kernel_contrasts(lines, lines).within
+    within = sig.kernel_contrasts(lines, lines).averages
     expected = i0(2 * np.sqrt([[a @ a, a @ b], [a @ b, b @ b]]))
     np.testing.assert_allclose(within, expected, rtol=1e-4)
-    normalised = sig.kernel_contrasts(lines, lines, normalised=True).within
+    normalised = sig.kernel_contrasts(lines, lines, normalised=True).averages
     np.testing.assert_allclose(
         normalised, expected / np.sqrt(np.outer(np.diag(expected), np.diag(expected))), rtol=1e-4
     )
@@ -167,11 +167,11 @@ CONTRASTS = {
 
 def half_sampled(contrasts, draws=100):
     """Squared distance and its standard error, from half-samples of prompts."""
-    n = len(contrasts.between)
+    n = len(contrasts.differences)
     generator = np.random.default_rng(0)
     halves = np.stack([generator.choice(n, n // 2, replace=False) for _ in range(draws)])
-    subset = sig.Contrasts(*(m[halves[:, :, None], halves[:, None, :]] for m in contrasts))
-    return sig.distance(contrasts).squared, sig.distance(subset).squared.std(ddof=1)
+    subset = sig.SignatureContrasts(*(m[halves[:, :, None], halves[:, None, :]] for m in contrasts))
+    return sig.signature_distance(contrasts).squared, sig.signature_distance(subset).squared.std(ddof=1)
 
 
 @pytest.mark.parametrize("name", CONTRASTS)
@@ -186,13 +186,13 @@ def test_equal_models_are_at_zero_where_the_unpaired_estimate_is_below():
     import pysiglib
 
     x = laws(30, seed=0)[0]
-    assert sig.distance(sig.kernel_contrasts(x, x)).squared == pytest.approx(0, abs=1e-12)
-    assert sig.distance(sig.signature_contrasts(x, x, 3)).squared == pytest.approx(0, abs=1e-12)
+    assert sig.signature_distance(sig.kernel_contrasts(x, x)).squared == pytest.approx(0, abs=1e-12)
+    assert sig.signature_distance(sig.signature_contrasts(x, x, 3)).squared == pytest.approx(0, abs=1e-12)
     assert float(pysiglib.sig_mmd(np.stack(x), np.stack(x), dyadic_order=1)) < -0.01
 
 
 def test_the_null_is_unbiased():
-    found = [sig.distance(sig.signature_contrasts(*laws(30, seed=s), 3)) for s in range(200)]
+    found = [sig.signature_distance(sig.signature_contrasts(*laws(30, seed=s), 3)) for s in range(200)]
     squared = np.array([d.squared for d in found])
     assert abs(squared.mean()) < 3 * squared.std(ddof=1) / np.sqrt(200)
     assert 0.3 < (squared < 0).mean() < 0.8
@@ -233,7 +233,7 @@ def test_bad_paths_name_the_limit():
     with pytest.raises(sig.SignatureError, match="degree = 0 .* expected 1 or more"):
         sig.signatures(x, 0)
     with pytest.raises(sig.SignatureError, match="at least 2 prompts, found 1"):
-        sig.distance(sig.signature_contrasts(x[:1], x[:1], 2))
+        sig.signature_distance(sig.signature_contrasts(x[:1], x[:1], 2))
     overflow = pytest.raises(sig.SignatureError, match="the signature overflows")
     with overflow, pytest.warns(RuntimeWarning, match="NaN or Inf"):
         sig.kernel_contrasts([1e200 * p for p in x], x)

@@ -6,11 +6,11 @@ import pytest
 from stages.geometry.paired import alignment_subsets, predictivity_subsets, svcca_subsets
 from stages.geometry.pairwise import (
     kernel_cka_subsets,
-    masks_of,
-    nearest,
-    nearest_subsets,
+    neighbour_lists,
+    neighbour_lists_in_subsets,
     rank_correlation_subsets,
     shared_neighbours,
+    subset_masks,
 )
 from stages.geometry.similarity import (
     gaussian_kernel,
@@ -68,29 +68,29 @@ def test_predictivity_with_the_quarters_as_folds(clouds, parts):
 
 
 def test_masks_hold_the_rows_of_each_half(parts):
-    masks = masks_of(parts, PAIRS, N)
+    masks = subset_masks(parts, PAIRS, N)
     assert [sorted(half) for half in halves(parts)] == [list(np.flatnonzero(mask)) for mask in masks]
 
 
 def test_kernels_of_masks(clouds, parts):
     kernels = [gaussian_kernel(squared_distances(z)) for z in clouds]
-    found = kernel_cka_subsets(*kernels, masks_of(parts, PAIRS, N))
+    found = kernel_cka_subsets(*kernels, subset_masks(parts, PAIRS, N))
     plain = [kernel_cka(*(k[np.ix_(half, half)] for k in kernels)) for half in halves(parts)]
     np.testing.assert_allclose(found, plain, rtol=1e-9)
 
 
 def test_rank_correlation_of_masks(clouds, parts):
     distances = [squared_distances(z) for z in clouds]
-    found = rank_correlation_subsets(*distances, masks_of(parts, PAIRS, N))
+    found = rank_correlation_subsets(*distances, subset_masks(parts, PAIRS, N))
     np.testing.assert_allclose(found, [rsa(*(z[half] for z in clouds)) for half in halves(parts)], rtol=1e-9)
 
 
 def test_neighbours_inside_a_half(clouds, parts):
-    near = [nearest(squared_distances(z), N) for z in clouds]
-    masks = masks_of(parts, PAIRS, N)
+    near = [neighbour_lists(squared_distances(z), N) for z in clouds]
+    masks = subset_masks(parts, PAIRS, N)
     found = [
         shared_neighbours(a.indices, b.indices, N)
-        for a, b in zip(*(nearest_subsets(z, masks, 5) for z in near), strict=True)
+        for a, b in zip(*(neighbour_lists_in_subsets(z, masks, 5) for z in near), strict=True)
     ]
     plain = [mutual_neighbours(*(z[np.sort(half)] for z in clouds), k=5) for half in halves(parts)]
     np.testing.assert_allclose(found, plain, atol=1e-12)
@@ -98,14 +98,14 @@ def test_neighbours_inside_a_half(clouds, parts):
 
 def test_distances_inside_a_half_are_ascending_and_those_of_the_rows(clouds, parts):
     x = clouds[0]
-    masks = masks_of(parts, PAIRS, N)
-    inside = next(nearest_subsets(nearest(squared_distances(x), N), masks, 4))
+    masks = subset_masks(parts, PAIRS, N)
+    inside = next(neighbour_lists_in_subsets(neighbour_lists(squared_distances(x), N), masks, 4))
     rows = np.flatnonzero(masks[0])
     plain = np.sort(np.sqrt(squared_distances(x)[np.ix_(rows, rows)]), axis=1)[:, 1:5]
     np.testing.assert_allclose(inside.distances, plain, rtol=1e-7)
 
 
 def test_too_few_candidates_are_an_error(clouds, parts):
-    near = nearest(squared_distances(clouds[0]), 6)
+    near = neighbour_lists(squared_distances(clouds[0]), 6)
     with pytest.raises(ValueError, match="search more"):
-        list(nearest_subsets(near, masks_of(parts, PAIRS, N), 6))
+        list(neighbour_lists_in_subsets(near, subset_masks(parts, PAIRS, N), 6))

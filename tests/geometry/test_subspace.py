@@ -43,19 +43,19 @@ def test_the_sweep_reads_one_pair_as_single_calls_do():
 
 @pytest.mark.parametrize(("d", "k"), [(64, 8), (20, 1), (20, 15)])
 def test_chance_agrees_with_two_independent_random_subspaces(d, k):
-    found = subspace.chance(d, k, 4000, seed=0)
+    found = subspace.preservation_chance(d, k, 4000, seed=0)
     naive = [subspace.preservation(frame(d, k, 2 * i + 1), frame(d, k, 2 * i + 2)) for i in range(400)]
     assert found.mean() == pytest.approx(np.mean(naive), abs=4 * np.std(naive) / 20)
 
 
 def test_chance_of_a_line_has_its_closed_form():
     """|cos| to a random line: E cos² = 1/d, and in three dimensions |cos| is uniform on 0..1."""
-    assert (subspace.chance(20, 1, 20_000, 0) ** 2).mean() == pytest.approx(1 / 20, rel=0.05)
-    assert subspace.chance(3, 1, 20_000, 0).mean() == pytest.approx(0.5, abs=0.01)
+    assert (subspace.preservation_chance(20, 1, 20_000, 0) ** 2).mean() == pytest.approx(1 / 20, rel=0.05)
+    assert subspace.preservation_chance(3, 1, 20_000, 0).mean() == pytest.approx(0.5, abs=0.01)
 
 
 def test_chance_of_the_whole_space_is_one():
-    assert subspace.chance(8, 8, 10, 0).tolist() == [1.0] * 10
+    assert subspace.preservation_chance(8, 8, 10, 0).tolist() == [1.0] * 10
 
 
 def test_projection_overlap_is_the_mean_squared_cosine():

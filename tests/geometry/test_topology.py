@@ -23,15 +23,15 @@ def test_a_missing_extra_names_its_installation(monkeypatch):
 
 
 def test_summary_of_known_bars():
-    found = top.summarise(np.array([[0.0, 1.0], [0.5, 1.5], [0.0, 2.0]]), threshold=1.5)
+    found = top.summarise_bars(np.array([[0.0, 1.0], [0.5, 1.5], [0.0, 2.0]]), threshold=1.5)
     assert found == pytest.approx((4, 0.5 * np.log(4) + 0.5 * np.log(2), 2, 1, 1))
-    assert top.summarise(np.empty((0, 2))) == (0, 0, 0, 0, 0)
-    assert top.summarise(np.array([[0.0, 3.0]])).entropy == 0
+    assert top.summarise_bars(np.empty((0, 2))) == (0, 0, 0, 0, 0)
+    assert top.summarise_bars(np.array([[0.0, 3.0]])).entropy == 0
 
 
 @given(m=st.integers(1, 40), length=st.floats(0.01, 100))
 def test_equal_bars_have_the_entropy_of_their_number(m, length):
-    assert top.summarise(np.tile([1.0, 1.0 + length], (m, 1))).entropy == pytest.approx(np.log(m), abs=1e-9)
+    assert top.summarise_bars(np.tile([1.0, 1.0 + length], (m, 1))).entropy == pytest.approx(np.log(m), abs=1e-9)
 
 
 def test_rows_are_drawn_once_for_all_models():
@@ -54,7 +54,7 @@ def test_a_circle_has_one_long_loop_that_closes_at_a_triangle():
     pytest.importorskip("gudhi")
     bars = top.persistence(circle(60))
     np.testing.assert_allclose(bars.h1 * bars.scale, [[2 * np.sin(np.pi / 60), np.sqrt(3)]], rtol=1e-6)
-    noisy = top.summarise(top.persistence(circle(200, noise=0.05)).h1)
+    noisy = top.summarise_bars(top.persistence(circle(200, noise=0.05)).h1)
     assert noisy.longest > 0.8 and noisy.longest > 5 * noisy.second
 
 
@@ -62,10 +62,10 @@ def test_two_clusters_have_one_long_gap_and_one_gaussian_has_none():
     pytest.importorskip("gudhi")
     x = np.random.default_rng(0).standard_normal((200, 10))
     split = x + 30 * (np.arange(200) % 2)[:, None]
-    one, two = (top.summarise(top.persistence(y).h0) for y in (x, split))
+    one, two = (top.summarise_bars(top.persistence(y).h0) for y in (x, split))
     assert two.longest > 5 * two.second
     assert one.longest < 1.5 * one.second
-    loops = top.summarise(top.persistence(x).h1)
+    loops = top.summarise_bars(top.persistence(x).h1)
     assert loops.longest < 0.25 and loops.longest < 2 * loops.second
 
 
@@ -91,12 +91,12 @@ def test_rotation_scale_and_translation_change_nothing(seed, scale, shift):
     before, after = top.persistence(x), top.persistence(moved)
     assert after.scale == pytest.approx(scale * before.scale, rel=1e-9)
     for a, b in ((before.h0, after.h0), (before.h1, after.h1)):
-        np.testing.assert_allclose(top.summarise(b), top.summarise(a), rtol=1e-5)
+        np.testing.assert_allclose(top.summarise_bars(b), top.summarise_bars(a), rtol=1e-5)
 
 
 def test_scaling_single_dimensions_is_seen():
     pytest.importorskip("gudhi")
-    loops = [top.summarise(top.persistence(circle() * s).h1).longest for s in ([1, 1], [1, 0.2])]
+    loops = [top.summarise_bars(top.persistence(circle() * s).h1).longest for s in ([1, 1], [1, 0.2])]
     assert loops[1] < 0.5 * loops[0]
 
 

@@ -6,7 +6,7 @@ import pytest
 from stages.geometry.resampling import factorise_subsets
 from stages.geometry.similarity import debiased_cka
 from stages.geometry.spectrum import effective_rank, factorise
-from stages.geometry.subspace import chance, preservation
+from stages.geometry.subspace import preservation, preservation_chance
 from stages.paradigms.fast_scores import compare, reference_of, references_of
 from stages.statistics.ceiling import adjusted_index, noise_ceiling
 from stages.statistics.half_sampling import PAIRS, quarters
@@ -21,7 +21,7 @@ def pair(d, noise=0.3, seed=0):
 
 
 def level(d):
-    return float(chance(d, K, 200, 0).mean())
+    return float(preservation_chance(d, K, 200, 0).mean())
 
 
 @pytest.mark.parametrize("d", [12, 200])  # fewer and more dimensions than prompts

@@ -7,11 +7,11 @@ import pytest
 
 from stages.geometry import signature as sig
 from stages.paradigms import path_records as rows_of
-from stages.paradigms.params import Paths
+from stages.paradigms.params import PathParams
 from stages.statistics.half_sampling import PAIRS, quarters
 
 N, D, TOKENS = 80, 5, 14
-PARAMS = Paths(
+PARAMS = PathParams(
     organisms=[], models={}, site="resid_post", depths=[1], prompts=N, directions=3, degree=3, kernel_order=4, half_samples=48, confidence=0.95, seed=0,
 )  # fmt: skip
 PARTS = quarters(N, 8, 0)

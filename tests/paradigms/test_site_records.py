@@ -236,7 +236,7 @@ def scores(n=N):
         (measure, variant)
         for measure in plan(n, D, PARAMS, quarters(n, 2, 0), 2).measures
         for variant in measure.variants
-        if measure.kind in SCORES and variant.centred and not variant.name.endswith("k5")
+        if measure.input in SCORES and variant.centred and not variant.name.endswith("k5")
     ]
     return [pytest.param(measure, variant, id=f"{measure.name}-{variant.name}") for measure, variant in found]
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from stages.geometry.topology import Summary, persistence, subsample, summarise
+from stages.geometry.topology import BarSummary, persistence, subsample, summarise_bars
 from stages.paradigms.topology_records import measure_topology
 from stages.statistics.half_sampling import PAIRS, quarters
 
@@ -62,13 +62,13 @@ def test_value_and_baseline_have_equally_many_points():
     pytest.importorskip("gudhi")
     x = ring(1)
     found = rows(x)
-    whole = summarise(persistence(x[subsample(N, POINTS, 0)]).h1)
+    whole = summarise_bars(persistence(x[subsample(N, POINTS, 0)]).h1)
     halves = [np.concatenate([part[a], part[b]])[:POINTS] for part in PARTS for a, b in PAIRS]
-    entropies = [summarise(persistence(x[half]).h1).entropy for half in halves]
+    entropies = [summarise_bars(persistence(x[half]).h1).entropy for half in halves]
     row = found["h1", "persistence_entropy"]
     assert row["value"] == pytest.approx(whole.entropy)
     assert row["resample_baseline"] == pytest.approx(np.mean(entropies))
-    assert len(found) == 2 * len(Summary._fields)
+    assert len(found) == 2 * len(BarSummary._fields)
     assert {row["note"] for row in found.values()} == {"60 points"}
     assert {row["n"] for row in found.values()} == {N}
     capped = rows(x, points=1000)

@@ -26,10 +26,10 @@ import stages  # noqa: F401  # isort: skip  (before numpy: fixes threads and ins
 import numpy as np
 from joblib import Parallel, delayed
 
-from stages.geometry.resampling import Subsets, cka_pairs, factorise_subsets
+from stages.geometry.resampling import SubsetSpectra, cka_subsets, factorise_subsets
 from stages.geometry.similarity import debiased_cka
 from stages.geometry.spectrum import Spectrum, effective_rank, factorise
-from stages.geometry.subspace import chance, preservation
+from stages.geometry.subspace import preservation, preservation_chance
 from stages.shared.files import write_json
 from stages.statistics.ceiling import adjusted_index, noise_ceiling
 from stages.statistics.contrast import Curve, contrast
@@ -61,7 +61,7 @@ class Shape(NamedTuple):
 
     @property
     def level(self) -> float:
-        return float(chance(self.width, self.k, 1000, 0).mean())
+        return float(preservation_chance(self.width, self.k, 1000, 0).mean())
 
 
 HARD = Shape(width=64, layers=2, k=8, prompts=200)
@@ -121,7 +121,7 @@ class Cloud(NamedTuple):
 
     x: np.ndarray
     whole: Spectrum
-    parts: Subsets
+    parts: SubsetSpectra
     level: float
     """preservation by chance"""
 
@@ -152,7 +152,7 @@ def log_rank(reference: Cloud, model: Cloud) -> Measured:
 
 
 def cka(reference: Cloud, model: Cloud, halves: np.ndarray) -> Measured:
-    return Measured(float(debiased_cka(reference.x, model.x)), cka_pairs(reference.x, model.x, halves, PAIRS).ravel())
+    return Measured(float(debiased_cka(reference.x, model.x)), cka_subsets(reference.x, model.x, halves, PAIRS).ravel())
 
 
 def curve(layers: Sequence[Measured], n: int) -> Curve:

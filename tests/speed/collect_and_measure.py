@@ -53,7 +53,7 @@ def muon() -> tuple[Callable[[], object], Callable[[], object]]:
 def spectra() -> tuple[Callable[[], object], Callable[[], object]]:
     """All spectral measures of one matrix: a factorisation each, one for all."""
     x = np.random.default_rng(0).standard_normal((1000, 256))
-    measures = [m for m in catalogue((8,), [(0.08, 0.5)], 0.9, 16, (0, 0.1, 0.4, 1)) if m.kind == "spectrum"]
+    measures = [m for m in catalogue((8,), [(0.08, 0.5)], 0.9, 16, (0, 0.1, 0.4, 1)) if m.input == "spectrum"]
     variants = [(m, v) for m in measures for v in m.variants if v.centred]
 
     def shared() -> None:

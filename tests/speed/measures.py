@@ -24,10 +24,10 @@ import scipy.linalg
 import yaml
 
 from stages.activations.store import Block, Header, write
-from stages.geometry.registry import SIDES, Measure, Variant, catalogue
-from stages.geometry.resampling import Subsets, factorise_subsets, joint_rows
+from stages.geometry.registry import SIDES, ActivationMeasure, MeasureVariant, catalogue
+from stages.geometry.resampling import SubsetSpectra, factorise_subsets, joint_rows
 from stages.geometry.spectrum import Spectrum, factorise
-from stages.geometry.subspace import chance, preservation, preservation_sweep
+from stages.geometry.subspace import preservation, preservation_chance, preservation_sweep
 from stages.statistics.ceiling import adjusted_index, noise_ceiling
 from stages.statistics.half_sampling import PAIRS, partitions_for, quarters
 from tests.support.project import ROOT
@@ -57,9 +57,9 @@ def alternating(rounds: int, *sides: Callable[[], object]) -> list[float]:
     return [float(np.median(seconds)) for seconds in times]
 
 
-def variants() -> list[tuple[Measure, Variant]]:
+def variants() -> list[tuple[ActivationMeasure, MeasureVariant]]:
     measures = catalogue(KS, RANGES, 0.9, LEGACY_K, BANDS)
-    return [(m, v) for m in measures if m.kind in FROM_FACTORISATION for v in m.variants]
+    return [(m, v) for m in measures if m.input in FROM_FACTORISATION for v in m.variants]
 
 
 def by_svd(x: np.ndarray, centred: bool, k: int) -> Spectrum:
@@ -74,11 +74,11 @@ def values(x: np.ndarray, y: np.ndarray, spectrum_of: Callable[[np.ndarray, bool
     return np.array([_value(m, v, x, y, spectrum_of) for m, v in variants()])
 
 
-def _value(measure: Measure, variant: Variant, x: np.ndarray, y: np.ndarray, spectrum_of: Callable) -> float:
-    if measure.kind == "spectrum":
+def _value(measure: ActivationMeasure, variant: MeasureVariant, x: np.ndarray, y: np.ndarray, spectrum_of: Callable) -> float:
+    if measure.input == "spectrum":
         return float(variant.function(spectrum_of(y, variant.centred, 0)))
     bases = [spectrum_of(z, variant.centred, variant.k).basis[:, : variant.k] for z in (x, y)]  # (d, k) each
-    if measure.kind == "bases":
+    if measure.input == "bases":
         return float(variant.function(*bases))
     of_reference = SIDES[0] in variant.name
     own, other = bases if of_reference else bases[::-1]
@@ -115,7 +115,7 @@ def index_replicates(x: np.ndarray, y: np.ndarray, parts: np.ndarray, k: int, le
     return replicates_from(*subsets, k, level)
 
 
-def replicates_from(reference: Subsets, model: Subsets, k: int, level: float) -> np.ndarray:
+def replicates_from(reference: SubsetSpectra, model: SubsetSpectra, k: int, level: float) -> np.ndarray:
     first, second = np.array(PAIRS).T
     (a, b), (c, e) = ((s.quarters.basis[:, first], s.quarters.basis[:, second]) for s in (reference, model))
     cross, back, within, own = (preservation_sweep(*bases, (k,))[0] for bases in ((a, e), (b, c), (a, b), (c, e)))
@@ -125,7 +125,7 @@ def replicates_from(reference: Subsets, model: Subsets, k: int, level: float) ->
 def half_samples(d: int) -> None:
     k = 8
     x, y = pair(500, d)
-    parts, level = quarters(500, partitions_for(HALF_SAMPLES), 0), float(chance(d, k, 100, 0).mean())
+    parts, level = quarters(500, partitions_for(HALF_SAMPLES), 0), float(preservation_chance(d, k, 100, 0).mean())
     plain, many = alternating(
         ROUNDS,
         lambda: preservation(factorise(x, True, k).basis, factorise(y, True, k).basis),
