@@ -12,7 +12,7 @@ from stages.concepts.figures import steering as concept_steering
 from stages.concepts.figures.inputs import read_inputs
 from stages.concepts.params import Concepts
 from stages.shared.command import run_stage
-from stages.shared.figure_style import save, save_table
+from stages.shared.figure_style import save_all
 from stages.shared.params import load
 
 FOLDER, PLOTS = Path("data/concepts"), Path("plots/concepts")
@@ -39,10 +39,7 @@ def main() -> None:
         "vectors": concept_steering.draw_vectors(tables["vectors"], read),
         "latents": concept_steering.draw_latents(tables["latents"], tables["vectors"], read),
     }
-    for name, table in tables.items():
-        save_table(table, PLOTS / f"{name}.csv")
-    for name, figure in figures.items():
-        save(figure, PLOTS / f"{name}.png")
+    save_all(tables, figures, PLOTS)
     logging.info("%d figures in %s", len(figures), PLOTS)
 
 

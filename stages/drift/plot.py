@@ -13,7 +13,7 @@ from stages.drift.figures.inputs import read_inputs
 from stages.drift.params import Drift, load_scope
 from stages.drift.subjects import subjects_of
 from stages.shared.command import run_stage
-from stages.shared.figure_style import save, save_table
+from stages.shared.figure_style import save_all
 from stages.shared.params import load
 
 RECORDS, PLOTS = Path("data/drift/records"), Path("plots/drift")
@@ -43,10 +43,7 @@ def main() -> None:
         "bases": drift_steps.draw_bases(tables["bases"], read),
         "transitions": drift_steps.draw_transitions(read.transitions, read),
     }
-    for name, table in tables.items():
-        save_table(table, PLOTS / f"{name}.csv")
-    for name, figure in figures.items():
-        save(figure, PLOTS / f"{name}.png")
+    save_all(tables, figures, PLOTS)
     logging.info("%d figures of %d lines in %s", len(figures), len(read.families), PLOTS)
 
 

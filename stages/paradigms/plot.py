@@ -18,9 +18,9 @@ from stages.paradigms.figures import (
     weights,
 )
 from stages.paradigms.figures.inputs import read_inputs
-from stages.paradigms.params import Hypotheses, Measure, Perturb
+from stages.paradigms.params import Hypotheses, MeasureParams, PerturbParams
 from stages.shared.command import run_stage
-from stages.shared.figure_style import save, save_table
+from stages.shared.figure_style import save_all
 from stages.shared.params import load
 from stages.shared.study import Study
 
@@ -28,8 +28,8 @@ PLOTS = Path("plots")
 
 
 def main() -> None:
-    study, measure, declared = load("study", Study), load("measure", Measure), load("hypotheses", Hypotheses)
-    read = read_inputs(study, measure, load("perturb", Perturb))
+    study, measure, declared = load("study", Study), load("measure", MeasureParams), load("hypotheses", Hypotheses)
+    read = read_inputs(study, measure, load("perturb", PerturbParams))
     k, site, confidence, margins = measure.headline_k, declared.site, measure.confidence, declared.margins
     paths = displacement.paths(read.points)
     known = displacement.distances(read.trained, paths)
@@ -60,10 +60,7 @@ def main() -> None:
             read.tests, margins.strong, margins.moderate, margins.equivalent, 1 - declared.alpha
         ),
     }
-    for name, table in tables.items():
-        save_table(table, PLOTS / f"{name}.csv")
-    for name, figure in figures.items():
-        save(figure, PLOTS / f"{name}.png")
+    save_all(tables, figures, PLOTS)
     logging.info("%d figures of %d models in %s", len(figures), read.models, PLOTS)
 
 

@@ -11,19 +11,20 @@ from stages.shared.study import RECIPES
 
 
 def require_recipes(organisms: Sequence[str]) -> None:
-    """Every one is a recipe of organisms."""
+    """Raise ValueError unless every one of ``organisms`` is a recipe."""
     for organism in organisms:
         if organism not in RECIPES:
             raise ValueError(f"unknown organism {organism!r}: allowed: {', '.join(RECIPES)}")
 
 
 def require_different(name: str, values: Sequence[str]) -> None:
+    """Raise ValueError where one of ``values``, those of the parameter ``name``, stands twice."""
     if len(set(values)) < len(values):
         raise ValueError(f"{name} {values}: every one may stand only once")
 
 
 def require_blocks(blocks: int) -> None:
-    """As many as balanced half-samples take, see `statistics.balanced`."""
+    """Raise ValueError unless balanced half-samples can be made of so many ``blocks``, see `statistics.balanced`."""
     if blocks < 8 or blocks & (blocks - 1):
         raise ValueError(f"blocks {blocks}: expected a power of two from 8 on (balanced half-samples)")
 

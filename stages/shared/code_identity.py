@@ -16,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 IGNORED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
+# What a docstring leaves behind.
+EMPTY_LINE = ("NEWLINE", "NEWLINE")
 F_STRING_START, F_STRING_END = getattr(tokenize, "FSTRING_START", None), getattr(tokenize, "FSTRING_END", None)
 # Modules that choose what they import when they run, and the folder of what they choose from: `fingerprint` is then
 # given the chosen file too.
@@ -29,8 +31,8 @@ class CodeError(ValueError):
 def fingerprint(*files: str, root: Path = ROOT) -> str:
     """Return a line ``path sha256`` for every project file that running ``files`` imports, themselves included, sorted.
 
-    Paths are relative to ``root``. The hash is of `code_text`: the same on Python 3.11, 3.12 and 3.13, and the same after
-    an edit of a comment, a docstring or the layout. Raises CodeError as `imported_files` does.
+    Paths are relative to ``root``. The hash is that of `code_text`: it is the same on Python 3.11, 3.12 and 3.13, and the
+    same after an edit of a comment, a docstring or the layout. Raises CodeError as `imported_files` does.
     """
     return "".join(f"{file} {_code_hash(root / file)}\n" for file in import_closure(*files, root=root))
 
@@ -105,10 +107,8 @@ def code_text(source: str) -> str:
         if kind in IGNORED or any(first <= start < last for first, last in documented):
             continue
         words.append(tokenize.tok_name[kind] if kind in (tokenize.INDENT, tokenize.DEDENT, tokenize.NEWLINE) else text)
-    return "\n".join(word for word, before in zip(words, ["NEWLINE", *words], strict=False) if (word, before) != _EMPTY)
-
-
-_EMPTY = ("NEWLINE", "NEWLINE")  # what a docstring leaves behind
+    pairs = zip(words, ["NEWLINE", *words], strict=False)
+    return "\n".join(word for word, previous in pairs if (word, previous) != EMPTY_LINE)
 
 
 def _whole_tokens(source: str, lines: list[str]) -> Iterator[tuple[int, str, tuple[int, int]]]:
@@ -121,7 +121,7 @@ def _whole_tokens(source: str, lines: list[str]) -> Iterator[tuple[int, str, tup
         elif token.type == F_STRING_END:
             depth -= 1
             if not depth:
-                yield tokenize.STRING, _between(lines, opened, token.end), opened
+                yield tokenize.STRING, _slice(lines, opened, token.end), opened
         elif not depth:
             yield token.type, token.string, token.start
 
@@ -141,7 +141,7 @@ def _characters(line: str, size: int) -> int:
     return len(line.encode()[:size].decode())
 
 
-def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:
+def _slice(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:
     (first, left), (last, right) = start, end
     if first == last:
         return lines[first - 1][left:right]

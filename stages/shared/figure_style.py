@@ -23,8 +23,8 @@ from PIL import Image
 from stages.shared.files import SIGNIFICANT_DIGITS, atomic
 
 WIDTH = 9.0
-LINE = 145
-"""Characters of a caption that fit the width."""
+# Characters of a caption that fit the width.
+CAPTION_LINE = 145
 DPI = 130
 GREY = "#6b6b6b"
 PALE = "#e6e6e6"
@@ -56,8 +56,8 @@ LOOKS = {
     "sft_continued": Look("SFT, continued", "#C9A0DC", (0, (6, 1.5)), "P", True),
     "rl_shuffled": Look("RL, shuffled reward", "#7FB8DE", (0, (4, 1.5, 1, 1.5)), "v", True),
 }
-OTHERS = ("#CC79A7", "#8C6BB1", "#56B4E9", "#A6A600", "#8B4513", "#2F4F4F")
-"""Colours of hub and local models, in the order of the study."""
+# Colours of hub and local models, in the order of the study.
+MODEL_COLOURS = ("#CC79A7", "#8C6BB1", "#56B4E9", "#A6A600", "#8B4513", "#2F4F4F")
 
 # Whatever matplotlibrc the reader has: the defaults of the pinned version, and these.
 RULES = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"} | {
@@ -76,23 +76,24 @@ RULES = {key: value for key, value in matplotlib.rcParamsDefault.items() if key 
     "ytick.color": "#444444",
     "axes.grid": False,
 }
+# Decorates every function that draws.
 styled = matplotlib.rc_context(RULES)
-"""Decorator of every function that draws."""
 
 
 def looks(recipes: Iterable[str]) -> dict[str, Look]:
-    """The look of each recipe, paradigms first; hub and local models take their name and the next free colour."""
-    present = list(dict.fromkeys(recipes))
-    known = {name: LOOKS[name] for name in LOOKS if name in present}
-    others = [name for name in present if name not in LOOKS]
-    return known | {
-        name: Look(name, OTHERS[i % len(OTHERS)], "-", "oPXd*h"[i // len(OTHERS) % 6]) for i, name in enumerate(others)
+    """Return the look of each recipe, paradigms first; hub and local models take their name and the next free colour."""
+    names = list(dict.fromkeys(recipes))
+    organisms = {name: look for name, look in LOOKS.items() if name in names}
+    models = [name for name in names if name not in LOOKS]
+    return organisms | {
+        name: Look(name, MODEL_COLOURS[i % len(MODEL_COLOURS)], "-", "oPXd*h"[i // len(MODEL_COLOURS) % 6])
+        for i, name in enumerate(models)
     }
 
 
 def sheet(height: float, title: str, caption: str) -> Figure:
-    """A figure of ``height`` inches under a title of one line and a caption of any length."""
-    caption = "\n".join(textwrap.fill(line, LINE) for line in caption.splitlines())
+    """Return a figure of ``height`` inches under a title of one line and a caption of any length."""
+    caption = "\n".join(textwrap.fill(line, CAPTION_LINE) for line in caption.splitlines())
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)  # figures know it as their canvas: no pyplot, no display
     header = 0.36 + 0.165 * (1 + caption.count("\n"))  # inches
@@ -103,11 +104,12 @@ def sheet(height: float, title: str, caption: str) -> Figure:
 
 
 def nothing(title: str, reason: str) -> Figure:
-    """A figure that says why it is empty."""
+    """Return a figure that says why it is empty."""
     return sheet(1.0, title, reason)
 
 
 def legend(figure: Figure, handles: list, columns: int = 4) -> None:
+    """Put one legend below all axes."""
     figure.legend(
         handles=handles,
         loc="outside lower center",
@@ -118,7 +120,7 @@ def legend(figure: Figure, handles: list, columns: int = 4) -> None:
 
 
 def log_ticks(axis) -> None:
-    """Ticks at 1, 2 and 5 times the powers of ten within two decades, else at the powers; written out."""
+    """Set ticks at 1, 2 and 5 times the powers of ten within two decades, else at the powers; written out."""
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
     axis.set_major_formatter("{x:g}")
@@ -126,7 +128,7 @@ def log_ticks(axis) -> None:
 
 
 def whole_ticks(axes, layers: Iterable[int]) -> None:
-    """Ticks on layers that exist, at most about ten."""
+    """Set ticks on layers that exist, at most about ten."""
     layers = sorted(set(layers))
     axes.set_xticks(layers[:: -(-len(layers) // 10)])
 
@@ -140,6 +142,14 @@ def save(figure: Figure, path: Path) -> None:
         pixels.quantize(256, dither=Image.Dither.NONE).save(temporary, format="PNG", optimize=True)
 
 
+def save_all(tables: Mapping[str, pd.DataFrame], figures: Mapping[str, Figure], folder: Path) -> None:
+    """Write every table as ``{name}.csv`` and every figure as ``{name}.png`` into ``folder``."""
+    for name, table in tables.items():
+        save_table(table, folder / f"{name}.csv")
+    for name, figure in figures.items():
+        save(figure, folder / f"{name}.png")
+
+
 def save_table(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV with six significant digits."""
     with atomic(path) as temporary:
@@ -150,7 +160,7 @@ WIDEST, NARROWEST, CONTROL = 3.6, 1.6, 1.2
 
 
 def widths(styles: Mapping[str, Look]) -> dict[str, float]:
-    """Width of each recipe's line: every paradigm is narrower than those drawn before it, controls lie thin on top."""
+    """Return the width of each recipe's line: narrower than those drawn before it, controls thin on top."""
     paradigms = [recipe for recipe, look in styles.items() if not look.control]
     wide = dict(zip(paradigms, np.linspace(WIDEST, NARROWEST, len(paradigms)).tolist(), strict=True))
     return {recipe: wide.get(recipe, CONTROL) for recipe in styles}

@@ -55,7 +55,7 @@ def _remove_partial(path: Path) -> None:
 
 
 def rounded(value):
-    """``value`` with every float at six significant digits; NaN and infinity are refused."""
+    """Return ``value`` with every float at six significant digits; NaN and infinity are refused."""
     if isinstance(value, dict):
         return {str(key): rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -68,6 +68,6 @@ def rounded(value):
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Sorted keys, six significant digits, a newline at the end: equal content gives equal bytes."""
+    """Write JSON with sorted keys, six significant digits, a newline at the end: equal content gives equal bytes."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(rounded(content), indent=2, sort_keys=True) + "\n")
+        temporary.write_text(json.dumps(rounded(content), indent=2, sort_keys=True) + "\n", encoding="utf-8")

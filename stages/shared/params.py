@@ -33,7 +33,7 @@ def load(group: str, schema: type[Schema], path: Path = PARAMS_FILE) -> Schema:
     if not path.exists():
         raise ParamsError(f"{path} not found in {Path.cwd()}: run from the root of the repository")
     try:
-        node = yaml.safe_load(path.read_text())
+        node = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from error
     for depth, key in enumerate(group.split(".")):
@@ -48,19 +48,19 @@ def load(group: str, schema: type[Schema], path: Path = PARAMS_FILE) -> Schema:
 
 
 def _explain(group: str, schema: type[BaseModel], item: dict, path: Path) -> str:
-    """One line for one pydantic error: where, what was found, what was expected."""
+    """Return one line for one pydantic error: where, which value, what was expected."""
     key = ".".join([group, *(str(part) for part in item["loc"])])
     if item["type"] == "extra_forbidden":
         allowed = _fields_at(schema, item["loc"][:-1])
         close = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"{path}: unknown key {key}: {hint}allowed here: {', '.join(sorted(allowed))}"
-    found = "" if item["type"] == "missing" else f" (found {item['input']!r})"
-    return f"{path}: {key}: {item['msg']}{found}"
+    value = "" if item["type"] == "missing" else f" (found {item['input']!r})"
+    return f"{path}: {key}: {item['msg']}{value}"
 
 
 def _fields_at(schema: type[BaseModel], location: tuple) -> list[str]:
-    """Field names of the model that lies at ``location`` inside ``schema``."""
+    """Return the field names of the model that lies at ``location`` inside ``schema``."""
     for part in location:
         field = schema.model_fields.get(str(part))
         nested = (
@@ -75,6 +75,6 @@ def _fields_at(schema: type[BaseModel], location: tuple) -> list[str]:
 
 
 def _types_of(annotation) -> list:
-    """The annotation itself and every type inside it (list[X], dict[str, X], X | None)."""
+    """Return the annotation itself and every type inside it (list[X], dict[str, X], X | None)."""
     inner = getattr(annotation, "__args__", ())
     return [annotation, *(t for argument in inner for t in _types_of(argument))]

@@ -55,10 +55,10 @@ def _require_sound_models(study: Study) -> None:
             raise ValueError(
                 f"{slug!r} is both an organism of this study and a model in study.models: rename the model"
             )
-        known = [*study.models, *organisms]
-        if reference not in known:
+        members = [*study.models, *organisms]
+        if reference not in members:
             raise ValueError(
-                f"models.{slug}: its reference {reference!r} is not in the study: {_hint(reference, known)}in it: {', '.join(known)}"
+                f"models.{slug}: its reference {reference!r} is not in the study: {_hint(reference, members)}in it: {', '.join(members)}"
             )
         root = study.models.get(reference, reference)
         if root != reference:
@@ -78,15 +78,15 @@ def _hint(word: str, choices) -> str:
 
 
 def organism_models(study: Study) -> dict[str, str]:
-    """Organism models `{organism}-s{seed}` of all families, each with its reference, the base of its family."""
+    """Return the organism models `{organism}-s{seed}` of all families, each with its reference, the base of its family."""
     return {f"{organism}-s{seed}": f"base-s{seed}" for seed in study.seeds for organism in study.organisms}
 
 
 def all_models(study: Study) -> dict[str, str]:
-    """Every model that runs, organisms first, each with its reference."""
+    """Return every model that runs, organisms first, each with its reference."""
     return {**organism_models(study), **study.models}
 
 
 def all_tasks(study: Study) -> list[str]:
-    """Every task whose prompts are fed to the models, generated ones first."""
+    """Return every task whose prompts are fed to the models, generated ones first."""
     return [*study.tasks, *study.benchmarks]

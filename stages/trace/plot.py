@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from stages.shared.command import run_stage
-from stages.shared.figure_style import save, save_table
+from stages.shared.figure_style import save_all
 from stages.shared.params import load
 from stages.trace.figures import axes as trace_axes
 from stages.trace.figures import course as trace_course
@@ -44,10 +44,7 @@ def main() -> None:
         "memorization": trace_memorization.draw(tables["memorization"], read),
         "rarefaction": trace_rarefaction.draw(tables["rarefaction"], read),
     }
-    for name, table in tables.items():
-        save_table(table, PLOTS / f"{name}.csv")
-    for name, figure in figures.items():
-        save(figure, PLOTS / f"{name}.png")
+    save_all(tables, figures, PLOTS)
     logging.info("%d figures of %d lines in %s", len(figures), len(traced), PLOTS)
 
 
