@@ -11,34 +11,35 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from stages.activations.passes import FINAL_NORM, run_passes
 from stages.activations.sequences import Sequences
-from stages.activations.tokens import CollectionError
+from stages.activations.tokens import CollectionError, batches
 from stages.geometry.spectrum import Moments
-from stages.models.capture import base_model, capture, text_config
-from stages.models.names import hook_name
+from stages.models.capture import StreamPoint, text_config
 
-FINAL_NORM = "final_norm"
-"""The last layer's output after the model's final norm, from which the head reads; `resid_post` is before it."""
+# Content tokens; these with position 0 and special tokens; the last position of each sequence.
 LEVELS = ("token", "all_positions", "last_token")
-"""Content tokens; with position 0 and special tokens; the last position of each sequence."""
 
 
-class Place(NamedTuple):
-    """Of one sum: ``site`` is resid_post or final_norm, ``level`` one of LEVELS."""
+class MomentKey(NamedTuple):
+    """The name of one sum: ``site`` is resid_post or final_norm, ``level`` one of LEVELS."""
 
     site: str
     layer: int
     level: str
 
 
-def places(layers: int) -> list[Place]:
-    """All of them: resid_post of every layer, then the final norm."""
-    points = [("resid_post", layer) for layer in range(layers)] + [(FINAL_NORM, layers - 1)]
-    return [Place(site, layer, level) for site, layer in points for level in LEVELS]
+def moment_keys(layers: int) -> list[MomentKey]:
+    """Return the names of all sums: resid_post of every layer, then the final norm, each at every level."""
+    return [MomentKey(*point, level) for point in _points(layers) for level in LEVELS]
 
 
-class _Part(NamedTuple):
-    """Of the rows (n, d) of one batch."""
+def _points(layers: int) -> list[StreamPoint]:
+    return [*(StreamPoint("resid_post", layer) for layer in range(layers)), StreamPoint(FINAL_NORM, layers - 1)]
+
+
+class _BatchSum(NamedTuple):
+    """The sums over the rows (n, d) of one batch."""
 
     mean: Tensor
     """(d,) float64"""
@@ -47,94 +48,113 @@ class _Part(NamedTuple):
     n: int
 
 
-def gather(
-    model: PreTrainedModel, sequences: Sequences, blocks: int, tokens_per_batch: int, in_blocks: Collection[Place]
-) -> dict[Place, Moments]:
-    """Moments in float64 of every place: gram (blocks, d, d), total (blocks, d), n (blocks,).
+def gather_moments(
+    model: PreTrainedModel, sequences: Sequences, blocks: int, tokens_per_batch: int, in_blocks: Collection[MomentKey]
+) -> dict[MomentKey, Moments]:
+    """Sum the moments of every key in float64: gram (blocks, d, d), total (blocks, d), n (blocks,).
 
     Block by block for ``in_blocks`` (of the levels token and last_token), all blocks as large and in the order of the
     sequences; one block of everything for the others. Memory: the activations of one batch, and the sums. Raises
-    CollectionError where blocks do not divide the sequences, on sequences that do not fit the model, and on values that
-    are not finite.
+    CollectionError where blocks do not divide the sequences, as `run_passes` does, and on values that are not finite.
     """
     count, length = sequences.ids.shape
     if count % blocks:
         raise CollectionError(f"{count} sequences in {blocks} blocks: blocks must divide the sequences")
-    config = text_config(model)
-    if length > config.max_position_embeddings or sequences.ids.max() >= config.vocab_size:
-        raise CollectionError(
-            f"sequences of {length} tokens with ids up to {sequences.ids.max()}, the model has {config.max_position_embeddings} "
-            f"positions and a vocabulary of {config.vocab_size}: lower trace.length, or correct the run's tokenizer"
-        )
-    layers, rows = config.num_hidden_layers, max(1, tokens_per_batch // length)
-    block_of = np.arange(count) // (count // blocks)
-    points = {hook_name("resid_post", layer): ("resid_post", layer) for layer in range(layers)}
-    chosen: dict[tuple[str, int], Tensor] = {}
-    products: dict[tuple[Place, int], Tensor] = {}
-    parts: dict[tuple[Place, int], list[_Part]] = defaultdict(list)
+    layers = text_config(model).num_hidden_layers
+    sums = BlockSums(sequences.content, np.arange(count) // (count // blocks), _points(layers), in_blocks)
+    run_passes(model, sequences, batches(np.full(count, length), tokens_per_batch), sums, tokens_per_batch)
+    return sums.moments()
 
-    def keep(hidden: Tensor) -> dict[tuple[str, int], tuple[Tensor, _Part]]:
+
+class BlockSums:
+    """A reducer to sums of products over the tokens of each block of sequences."""
+
+    def __init__(
+        self,
+        content: np.ndarray,
+        block_of: np.ndarray,
+        points: Sequence[StreamPoint],
+        in_blocks: Collection[MomentKey],
+    ) -> None:
+        self.content, self.block_of, self.points, self.in_blocks = content, block_of, points, in_blocks
+        self._products: dict[tuple[MomentKey, int], Tensor] = {}
+        self._parts: dict[tuple[MomentKey, int], list[_BatchSum]] = defaultdict(list)
+
+    def start(self, rows: np.ndarray, length: int) -> None:
+        """Find the tokens of each level and block in the batch."""
+        self._index = _positions(self.content[rows], self.block_of[rows])
+
+    def reduce(self, hidden: Tensor) -> dict[tuple[str, int], tuple[Tensor, _BatchSum]]:
+        """Reduce ``hidden`` (batch, length, d) to sums by level and block."""
         flat = hidden.flatten(0, 1)  # (batch * length, d)
-        return {key: _about_mean(flat.index_select(0, index.to(flat.device))) for key, index in chosen.items()}
+        return {key: _about_mean(flat.index_select(0, index.to(flat.device))) for key, index in self._index.items()}
 
-    with torch.inference_mode(), capture(model, ["resid_post"], keep) as seen:
-        for batch in np.split(np.arange(count), range(rows, count, rows)):
-            chosen.clear()
-            chosen |= _positions(sequences.content[batch], block_of[batch])
-            seen.clear()
-            ids = torch.from_numpy(sequences.ids[batch]).to(model.device)  # (batch, length)
-            final = base_model(model)(input_ids=ids, use_cache=False).last_hidden_state  # (batch, length, d)
-            found = {point: seen[name] for name, point in points.items()} | {(FINAL_NORM, layers - 1): keep(final)}
-            for (site, layer), sums in found.items():
-                for (level, block), (product, part) in sums.items():
-                    place = Place(site, layer, level)
-                    key = place, block if place in in_blocks else 0
-                    products[key] = products[key].add_(product) if key in products else product.double()
-                    parts[key].append(part)
-    found = {key: _moments(products[key], parts[key]) for key in products}
-    return {place: _of_place(place, found) for place in places(layers)}
+    def collect(self, rows: np.ndarray, reduced: list[dict[tuple[str, int], tuple[Tensor, _BatchSum]]]) -> None:
+        """Add the sums of the batch."""
+        for point, sums in zip(self.points, reduced, strict=True):
+            for (level, block), (product, part) in sums.items():
+                name = MomentKey(*point, level)
+                key = name, block if name in self.in_blocks else 0
+                total = self._products.get(key)
+                self._products[key] = product.double() if total is None else total.add_(product)
+                self._parts[key].append(part)
+
+    def moments(self) -> dict[MomentKey, Moments]:
+        """Return the moments of every key; raise CollectionError on values that are not finite."""
+        by_block = {key: _moments(product, self._parts[key]) for key, product in self._products.items()}
+        names = [MomentKey(*point, level) for point in self.points for level in LEVELS]
+        return {name: _side_by_side(name, by_block) for name in names}
 
 
 def _positions(content: np.ndarray, block_of: np.ndarray) -> dict[tuple[str, int], Tensor]:
-    """By level and block: rows of the flattened batch (batch, length); of all_positions, in one block, what token lacks."""
-    last, found = np.arange(content.shape[1]) == content.shape[1] - 1, {("all_positions", 0): np.flatnonzero(~content)}
+    """Return rows of the flattened batch (batch, length) by level and block.
+
+    Those of all_positions, in one block, are what the level token lacks.
+    """
+    index = {("all_positions", 0): np.flatnonzero(~content)}
+    last = np.arange(content.shape[1]) == content.shape[1] - 1  # (length,)
     for block in np.unique(block_of).tolist():
-        own = (block_of == block)[:, None]  # (batch, 1)
-        found["token", block], found["last_token", block] = np.flatnonzero(own & content), np.flatnonzero(own & last)
-    return {key: torch.from_numpy(index) for key, index in found.items() if len(index)}
+        in_block = (block_of == block)[:, None]  # (batch, 1)
+        index["token", block] = np.flatnonzero(in_block & content)
+        index["last_token", block] = np.flatnonzero(in_block & last)
+    return {key: torch.from_numpy(rows) for key, rows in index.items() if len(rows)}
 
 
-def _about_mean(rows: Tensor) -> tuple[Tensor, _Part]:
-    """Σ (x - m)(x - m)' of ``rows`` (n, d) in float32: rounding is relative to the spread, not to the mean m."""
+def _about_mean(rows: Tensor) -> tuple[Tensor, _BatchSum]:
+    """Sum (x - m)(x - m)' over ``rows`` (n, d) in float32: rounding is relative to the spread, not to the mean m."""
     x = rows.float()  # (n, d)
     mean = x.mean(0)
     x = x - mean
     mean, rest = mean.double(), x.sum(0).double()  # (d,); rest is what rounding left of the mean
-    return x.T @ x, _Part(mean, len(x) * mean + rest, len(x))
+    return x.T @ x, _BatchSum(mean, len(x) * mean + rest, len(x))
 
 
-def _moments(product: Tensor, parts: Sequence[_Part]) -> Moments:
-    """Σ x x' = Σ_b (G_b + m_b t_b' + t_b m_b' - n_b m_b m_b'), t_b = Σ x of batch b, ``product`` = Σ_b G_b about its m_b."""
-    mean, total = (
-        torch.stack([part.mean for part in parts]),
-        torch.stack([part.total for part in parts]),
-    )  # (batches, d)
+def _moments(product: Tensor, parts: Sequence[_BatchSum]) -> Moments:
+    """Return Σ x x' = Σ_b (G_b + m_b t_b' + t_b m_b' - n_b m_b m_b') with Σ x and n.
+
+    t_b = Σ x of batch b, ``product`` = Σ_b G_b about its m_b.
+    """
+    mean = torch.stack([part.mean for part in parts])  # (batches, d)
+    total = torch.stack([part.total for part in parts])  # (batches, d)
     n = torch.tensor([part.n for part in parts], dtype=torch.float64, device=mean.device)
     cross = mean.T @ (total - 0.5 * n[:, None] * mean)  # (d, d)
     gram = product + cross + cross.T
     return Moments(gram.cpu().numpy(), total.sum(0).cpu().numpy(), int(n.sum()))
 
 
-def _of_place(place: Place, found: dict[tuple[Place, int], Moments]) -> Moments:
-    """The blocks of ``place`` side by side; of all_positions one, the content tokens counted in."""
-    own = [found[key] for key in sorted(found, key=lambda key: key[1]) if key[0] == place]
-    if place.level == "all_positions":
-        own = [sum((m for key, m in found.items() if key[0] == place._replace(level="token")), start=own[0])]
-    blocks = Moments(
-        np.stack([one.gram for one in own]), np.stack([one.total for one in own]), np.array([one.n for one in own])
+def _side_by_side(name: MomentKey, by_block: dict[tuple[MomentKey, int], Moments]) -> Moments:
+    """Stack the blocks of one sum; in that of all_positions, a single block, the content tokens are counted in."""
+    blocks = [by_block[key] for key in sorted(by_block, key=lambda key: key[1]) if key[0] == name]
+    if name.level == "all_positions":
+        content = (sums for key, sums in by_block.items() if key[0] == name._replace(level="token"))
+        blocks = [sum(content, start=blocks[0])]
+    stacked = Moments(
+        np.stack([block.gram for block in blocks]),
+        np.stack([block.total for block in blocks]),
+        np.array([block.n for block in blocks]),
     )
-    if not np.isfinite(blocks.gram).all():
+    if not np.isfinite(stacked.gram).all():
         raise CollectionError(
-            f"{place.site} of layer {place.layer} is not finite: check the weights, or choose float32 or bfloat16"
+            f"{name.site} of layer {name.layer} is not finite: check the weights, or choose float32 or bfloat16"
         )
-    return blocks
+    return stacked

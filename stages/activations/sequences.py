@@ -13,21 +13,25 @@ from stages.activations.tokens import CollectionError
 
 
 class Sequences(NamedTuple):
-    """Token ids of one length, and which of them are content."""
+    """The token ids of sequences of one length, and which of them are content."""
 
     ids: np.ndarray
-    """(n, length) int64"""
+    """Token ids (n, length), int64"""
     content: np.ndarray
-    """(n, length) bool: neither position 0, an attention sink, nor a special token"""
+    """Content tokens (n, length), bool: neither position 0, an attention sink, nor a special token"""
+
+    def label(self, row: int) -> str:
+        """Return what errors call the sequence in that row."""
+        return f"sequence {row}"
 
     def digest(self) -> str:
-        """SHA-256 over shape and token ids: runs are compared only on the same."""
+        """Return the SHA-256 over shape and token ids: runs are compared only on the same."""
         stream = np.concatenate([self.ids.shape, self.ids.ravel()]).astype("<i8")
         return hashlib.sha256(stream.tobytes()).hexdigest()
 
 
 def sequences(tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], count: int, length: int) -> Sequences:
-    """The first ``count`` sequences: each begins where a document begins and goes on with the next ones until it is full.
+    """Return the first ``count`` sequences: each begins with a document and goes on with the next ones until it is full.
 
     Documents are separated by the end token; what is left of the last one in a sequence is not used again, so no
     sequence begins in the middle of a text. Raises CollectionError where the documents do not suffice, and on a

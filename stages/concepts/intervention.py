@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from stages.activations.forward import PAD
+from stages.activations.tokens import right_padded
 from stages.models.capture import base_model, blocks_of, text_config
 from stages.models.sites import family_of
 
@@ -29,12 +29,6 @@ def edited(model: PreTrainedModel, layer: int, edit: Callable[[Tensor], Tensor])
         yield
     finally:
         handle.remove()
-
-
-def padded(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Token ids (n, longest), padded on the right, and the last real position (n,) of each row."""
-    ids = torch.nn.utils.rnn.pad_sequence([torch.as_tensor(row) for row in rows], batch_first=True, padding_value=PAD)
-    return ids, torch.tensor([len(row) - 1 for row in rows])
 
 
 class Prefix(NamedTuple):
@@ -58,7 +52,7 @@ class Prefix(NamedTuple):
 
 @torch.inference_mode()
 def run_prefix(model: PreTrainedModel, rows: Sequence[np.ndarray], layer: int) -> Prefix:
-    ids, last = (part.to(model.device) for part in padded(rows))
+    ids, last = (part.to(model.device) for part in right_padded(rows))
     kept: list[tuple[Tensor, bool]] = []
 
     def hook(_module, _inputs, output):

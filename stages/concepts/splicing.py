@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from stages.activations.tokens import batches
-from stages.concepts.intervention import edited, head, padded
+from stages.activations.tokens import batches, right_padded
+from stages.concepts.intervention import edited, head
 from stages.models.capture import base_model
 
 
@@ -28,7 +28,7 @@ def cross_entropy(
     lost, count = 0.0, 0
     marks = torch.tensor(list(special))
     for batch in batches(np.array([len(row) for row in rows]), tokens_per_batch):
-        ids, last = padded([rows[row] for row in batch])
+        ids, last = right_padded([rows[row] for row in batch])
         place = torch.arange(ids.shape[1])
         content = ((place > 0) & (place <= last[:, None]) & ~torch.isin(ids, marks)).to(model.device)
         counted = content & (place < last[:, None]).to(model.device)  # a next token follows

@@ -1,9 +1,10 @@
-"""Forward hooks on the residual stream, and the check that they sit where they should."""
+"""Forward hooks on the residual stream, and the self-test that they sit where they should."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,25 +14,73 @@ from stages.models.names import hook_name
 from stages.models.sites import SITES, CaptureError, Side, family_of, locate, require_sites
 
 PROBE_TOKENS = 8
+# Adding two or three values in any order rounds at most so often: the tolerance of the self-test, in machine epsilons.
 ROUNDINGS = 4
-"""Adding two or three values in any order rounds at most so often: the tolerance of the self-test, in machine epsilons."""
+
+
+class StreamPoint(NamedTuple):
+    """A point of one block: a site of the residual stream, or ``attention`` or ``mlp``, which add to it."""
+
+    site: str
+    layer: int
+
+
+class _PassEnded(Exception):
+    """Ends a forward pass whose later blocks nobody reads."""
 
 
 @contextmanager
 def capture(
     model: PreTrainedModel, sites: Sequence[str], keep: Callable[[Tensor], object] = Tensor.detach
 ) -> Iterator[dict[str, object]]:
+    """Capture every layer's ``sites``; see `capture_points`. Raises CaptureError on a site that the family lacks."""
+    require_sites(family_of(model.config), sites)
+    points = [StreamPoint(site, layer) for layer in range(text_config(model).num_hidden_layers) for site in sites]
+    with capture_points(model, points, keep) as values:
+        yield values
+
+
+@contextmanager
+def capture_points(
+    model: PreTrainedModel, points: Iterable[StreamPoint], keep: Callable[[Tensor], object] = Tensor.detach
+) -> Iterator[dict[str, object]]:
     """Yield a dict that each forward pass fills: hook name -> ``keep`` of the residual stream (batch, tokens, d_model).
 
     ``keep`` runs inside the pass, so that a reduction (the last token, a mean) need not hold every layer whole.
     The true ``resid_post`` of the last block is read at that block: `hidden_states[-1]` of transformers comes
-    after the final norm. Hooks are removed on leaving, also after an error. Raises CaptureError on a site
-    that the family lacks.
+    after the final norm. Hooks are removed on leaving, also after an error.
     """
     family = family_of(model.config)
-    require_sites(family, sites)
-    with _hooked(model, family, sites, keep) as seen:
-        yield seen
+    blocks = blocks_of(model, family)
+    values: dict[str, object] = {}
+    handles = []
+    try:
+        for point in points:
+            path, side = locate(family, point.site)
+            module = _submodule(blocks[point.layer], path, family)
+            handles.append(_hook(module, side, hook_name(*point), values, keep))
+        yield values
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def ending_after(model: PreTrainedModel, layer: int) -> Iterator[None]:
+    """End the pass that is made inside the context after block ``layer``: later blocks do not run.
+
+    Hooks on that block that were there before still run. The context holds one pass, which returns nothing.
+    """
+
+    def end_pass(*_):
+        raise _PassEnded
+
+    handle = blocks_of(model, family_of(model.config))[layer].register_forward_hook(end_pass)
+    try:
+        with suppress(_PassEnded):
+            yield
+    finally:
+        handle.remove()
 
 
 def self_test(model: PreTrainedModel) -> None:
@@ -42,35 +91,38 @@ def self_test(model: PreTrainedModel) -> None:
     """
     family = family_of(model.config)
     parallel = SITES[family].mid is None
-    points = ["resid_pre", "resid_post", "attention", "mlp"] + ([] if parallel else ["resid_mid"])
+    sites = ["resid_pre", "resid_post", "attention", "mlp"] + ([] if parallel else ["resid_mid"])
+    layers = range(len(blocks_of(model, family)))
+    points = [StreamPoint(site, layer) for layer in layers for site in sites]
     probe = torch.arange(1, 1 + PROBE_TOKENS, device=model.device)[None] % text_config(model).vocab_size  # (1, tokens)
-    with torch.inference_mode(), _hooked(model, family, points, Tensor.detach) as seen:
+    with torch.inference_mode(), capture_points(model, points) as values:
         base_model(model)(input_ids=probe, use_cache=False)
-    for layer in range(len(blocks_of(model, family))):
-        at = {point: seen.get(hook_name(point, layer)) for point in points}
-        if absent := [point for point, value in at.items() if value is None]:
+    for layer in layers:
+        stream = {site: values.get(hook_name(site, layer)) for site in sites}
+        if absent := [site for site, value in stream.items() if value is None]:
             raise CaptureError(
                 f"{family}, layer {layer}: the hook of {absent[0]} never ran: correct the row {family!r} in stages/models/sites.py"
             )
         if parallel:
-            _require_sum(family, layer, "resid_post", at["resid_post"], at["resid_pre"], at["attention"], at["mlp"])
+            parts = stream["resid_pre"], stream["attention"], stream["mlp"]
+            _require_sum(family, layer, "resid_post", stream["resid_post"], *parts)
         else:
-            _require_sum(family, layer, "resid_mid", at["resid_mid"], at["resid_pre"], at["attention"])
-            _require_sum(family, layer, "resid_post", at["resid_post"], at["resid_mid"], at["mlp"])
+            _require_sum(family, layer, "resid_mid", stream["resid_mid"], stream["resid_pre"], stream["attention"])
+            _require_sum(family, layer, "resid_post", stream["resid_post"], stream["resid_mid"], stream["mlp"])
 
 
 def base_model(model: PreTrainedModel) -> nn.Module:
-    """The model without its language-model head."""
+    """Return the model without its language-model head."""
     return model.base_model
 
 
 def text_config(model: PreTrainedModel):
-    """The configuration of the text model (of the language part, where there are others)."""
+    """Return the configuration of the text model: of the language part, where there are other parts."""
     return model.config.get_text_config()
 
 
 def blocks_of(model: PreTrainedModel, family: str) -> Sequence[nn.Module]:
-    """The blocks of the model, one per layer; CaptureError where the table does not fit it."""
+    """Return the blocks of the model, one per layer; raise CaptureError where the table does not fit it."""
     blocks = _submodule(base_model(model), SITES[family].blocks, family)
     if len(blocks) != text_config(model).num_hidden_layers:
         raise CaptureError(
@@ -79,37 +131,20 @@ def blocks_of(model: PreTrainedModel, family: str) -> Sequence[nn.Module]:
     return blocks
 
 
-@contextmanager
-def _hooked(
-    model: PreTrainedModel, family: str, points: Sequence[str], keep: Callable[[Tensor], object]
-) -> Iterator[dict[str, object]]:
-    seen: dict[str, object] = {}
-    handles = []
-    try:
-        for layer, block in enumerate(blocks_of(model, family)):
-            for point in points:
-                path, side = locate(family, point)
-                handles.append(_hook(_submodule(block, path, family), side, hook_name(point, layer), seen, keep))
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _hook(module: nn.Module, side: Side, name: str, seen: dict[str, object], keep: Callable[[Tensor], object]):
+def _hook(module: nn.Module, side: Side, name: str, values: dict[str, object], keep: Callable[[Tensor], object]):
     """Register the hook that stores one side of ``module`` under ``name``."""
     if side == "input":
 
-        def before(_, args, kwargs):
-            seen[name] = keep(args[0] if args else kwargs["hidden_states"])
+        def store_input(_, args, kwargs):
+            values[name] = keep(args[0] if args else kwargs["hidden_states"])
 
-        return module.register_forward_pre_hook(before, with_kwargs=True)
+        return module.register_forward_pre_hook(store_input, with_kwargs=True)
 
-    def after(_, __, output):
+    def store_output(_, __, output):
         # Attention returns (output, weights); blocks returned a tuple before transformers 5.
-        seen[name] = keep(output[0] if isinstance(output, tuple) else output)
+        values[name] = keep(output[0] if isinstance(output, tuple) else output)
 
-    return module.register_forward_hook(after)
+    return module.register_forward_hook(store_output)
 
 
 def _submodule(module: nn.Module, path: str, family: str) -> nn.Module:
@@ -123,7 +158,7 @@ def _submodule(module: nn.Module, path: str, family: str) -> nn.Module:
 
 
 def _require_sum(family: str, layer: int, site: str, total: Tensor, *parts: Tensor) -> None:
-    """``total`` equals the sum of ``parts``, element by element, up to rounding."""
+    """Raise CaptureError unless ``total`` equals the sum of ``parts``, element by element, up to rounding."""
     epsilon = torch.finfo(total.dtype).eps
     # A model spread over several devices hands a block its input from the device before.
     total, parts = total.double().cpu(), [part.double().cpu() for part in parts]  # (1, tokens, d_model) each

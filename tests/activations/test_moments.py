@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from stages.activations.moments import FINAL_NORM, Place, _about_mean, _moments, gather, places
+from stages.activations.moments import MomentKey, _about_mean, _moments, gather_moments, moment_keys
+from stages.activations.passes import FINAL_NORM
 from stages.activations.sequences import Sequences
 from stages.activations.tokens import CollectionError
 from stages.geometry.blocks import spectrum_from_sums, total_sums
 from stages.models.capture import base_model, capture
+from tests.support.forward_oracle import run_out_once
 
 
 def some(count=16, length=12, seed=0):
@@ -31,8 +33,10 @@ def activations(model, ids):
 def test_sums_are_those_of_all_activations(tiny_models, family, budget):
     model, sequences = tiny_models[family], some()
     everything = activations(model, sequences.ids)
-    found = gather(model, sequences, 4, budget, [place for place in places(3) if place.level != "all_positions"])
-    assert list(found) == places(3)
+    found = gather_moments(
+        model, sequences, 4, budget, [place for place in moment_keys(3) if place.level != "all_positions"]
+    )
+    assert list(found) == moment_keys(3)
     for place, sums in found.items():
         hidden = everything[place.site, place.layer].numpy().astype(np.float64)  # (count, length, d)
         count = len(sums.n)
@@ -51,23 +55,25 @@ def test_sums_are_those_of_all_activations(tiny_models, family, budget):
 
 def test_blocks_that_are_not_kept_apart_add_up(tiny_models):
     model, sequences = tiny_models["llama"], some()
-    apart = gather(model, sequences, 4, 100, [Place(FINAL_NORM, 2, "token"), Place("resid_post", 0, "last_token")])
-    together = gather(model, sequences, 4, 100, [Place(FINAL_NORM, 2, "token")])
-    assert {len(sums.n) for place, sums in together.items() if place != Place(FINAL_NORM, 2, "token")} == {1}
-    for place in places(3):
+    apart = gather_moments(
+        model, sequences, 4, 100, [MomentKey(FINAL_NORM, 2, "token"), MomentKey("resid_post", 0, "last_token")]
+    )
+    together = gather_moments(model, sequences, 4, 100, [MomentKey(FINAL_NORM, 2, "token")])
+    assert {len(sums.n) for place, sums in together.items() if place != MomentKey(FINAL_NORM, 2, "token")} == {1}
+    for place in moment_keys(3):
         np.testing.assert_allclose(total_sums(apart[place]).gram, total_sums(together[place]).gram, rtol=1e-12)
 
 
 def test_final_norm_is_not_the_raw_residual(tiny_models):
-    found = gather(tiny_models["llama"], some(), 4, 100, [])
-    raw, normed = found[Place("resid_post", 2, "token")], found[Place(FINAL_NORM, 2, "token")]
+    found = gather_moments(tiny_models["llama"], some(), 4, 100, [])
+    raw, normed = found[MomentKey("resid_post", 2, "token")], found[MomentKey(FINAL_NORM, 2, "token")]
     assert not np.allclose(raw.gram, normed.gram, rtol=0.1)
 
 
 def test_batches_change_the_last_digits_only(tiny_models):
     model, sequences = tiny_models["olmo3"], some()
-    one, other = (gather(model, sequences, 4, budget, []) for budget in (12, 1000))
-    for place in places(3):
+    one, other = (gather_moments(model, sequences, 4, budget, []) for budget in (12, 1000))
+    for place in moment_keys(3):
         np.testing.assert_allclose(one[place].gram, other[place].gram, rtol=1e-4, atol=1e-4)
 
 
@@ -87,13 +93,13 @@ def test_a_large_mean_costs_no_digits_of_the_small_directions():
 
 def test_no_activations_are_kept(tiny_models):
     """What is left is d x d, whatever the number of tokens."""
-    found = gather(tiny_models["llama"], some(count=8, length=60), 2, 10**6, [])
+    found = gather_moments(tiny_models["llama"], some(count=8, length=60), 2, 10**6, [])
     assert {sums.gram.shape for sums in found.values()} == {(1, 16, 16)}
 
 
 def test_blocks_must_divide_the_sequences(tiny_models):
     with pytest.raises(CollectionError, match="16 sequences in 5 blocks"):
-        gather(tiny_models["llama"], some(), 5, 100, [])
+        gather_moments(tiny_models["llama"], some(), 5, 100, [])
 
 
 def test_weights_that_are_not_finite_are_named(tiny_models):
@@ -102,12 +108,32 @@ def test_weights_that_are_not_finite_are_named(tiny_models):
     model = copy.deepcopy(tiny_models["llama"])
     model.model.layers[1].mlp.down_proj.weight.data[0, 0] = float("nan")
     with pytest.raises(CollectionError, match="resid_post of layer 1 is not finite"):
-        gather(model, some(), 2, 100, [])
+        gather_moments(model, some(), 2, 100, [])
 
 
-@pytest.mark.parametrize(("length", "largest"), [(65, 39), (12, 40)])
-def test_sequences_must_fit_the_model(tiny_models, length, largest):
+@pytest.mark.parametrize(
+    ("length", "largest", "message"),
+    [
+        (65, 39, "sequence 0 has 65 tokens, the model 64 positions: .*lower trace.length"),
+        (12, 40, "sequence 0 has token id 40, the model's vocabulary ends at 39: .*correct the run's tokenizer"),
+    ],
+)
+def test_sequences_must_fit_the_model(tiny_models, length, largest, message):
     sequences = some(length=length)
     sequences.ids[0, 3] = largest
-    with pytest.raises(CollectionError, match="64 positions and a vocabulary of 40: lower trace.length"):
-        gather(tiny_models["llama"], sequences, 4, 100, [])
+    with pytest.raises(CollectionError, match=message):
+        gather_moments(tiny_models["llama"], sequences, 4, 100, [])
+
+
+def test_moments_are_the_same_when_memory_runs_out_once(tiny_models, monkeypatch):
+    """Memory runs out in the last block, when earlier ones are already summed: nothing of that batch counts twice."""
+    model, sequences = tiny_models["olmo3"], some()
+    in_blocks = [key for key in moment_keys(3) if key.level != "all_positions"]
+    expected = gather_moments(model, sequences, 4, 100, in_blocks)
+    passed = run_out_once(monkeypatch, model)
+    halved = gather_moments(model, sequences, 4, 100, in_blocks)
+    assert sum(rows for rows, *_ in passed) == 16 and max(rows for rows, *_ in passed) == 4  # 8 sequences before
+    for key in moment_keys(3):
+        np.testing.assert_array_equal(halved[key].n, expected[key].n)
+        np.testing.assert_allclose(halved[key].total, expected[key].total, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(halved[key].gram, expected[key].gram, rtol=1e-4, atol=1e-4)

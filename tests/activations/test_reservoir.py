@@ -8,12 +8,11 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from stages.activations import reservoir
-from stages.activations.reservoir import choose, points, sample_layers, sinks
+from stages.activations.reservoir import choose, point_names, sample_layers
 from stages.activations.tokens import CollectionError, Tokens, tokenise
 from stages.models.capture import base_model, capture
-from stages.models.names import hook_name
 from stages.models.sites import SITES
+from tests.support.forward_oracle import assert_close, run_out_once
 from tests.support.tiny_models import POSITIONS, VOCABULARY, WIDTH, tiny_tokenizer
 
 LENGTHS = (4, 19, 1, 7, 7, 30, 2, 12)
@@ -31,6 +30,11 @@ def prompts(lengths=LENGTHS, continuations=None):
 TOKENS = prompts()
 
 
+def sinks(tokens):
+    """Position 0 of each prompt, which `choose` never takes."""
+    return [np.zeros(1, np.int64) for _ in tokens.ids]
+
+
 def one_long(length, prompt="p"):
     """One prompt of so many tokens, all but the first content: no model is asked."""
     return Tokens((prompt,), [np.full(length, 3)], [np.arange(length) > 0])
@@ -45,15 +49,11 @@ def everything(model, ids):
     return torch.cat([embedding, *layers, final]).numpy()
 
 
-def assert_close(found, expected, rtol=1e-4):
-    np.testing.assert_allclose(found, expected, rtol=rtol, atol=0.1 * rtol * np.abs(expected).max())
-
-
 @pytest.mark.parametrize("family", SITES)
 def test_gathered_are_those_of_all_activations(family, tiny_models):
     model, chosen = tiny_models[family], choose(TOKENS, 5, seed=3)
     found = sample_layers(model, TOKENS, chosen, 64)
-    assert found.values.dtype == np.float32 and len(found.values) == len(points(3)) == 5
+    assert found.values.dtype == np.float32 and len(found.values) == len(point_names(3)) == 5
     for i, ids in enumerate(TOKENS.ids):
         own = found.prompt == i
         np.testing.assert_array_equal(found.position[own], chosen[i])
@@ -74,7 +74,7 @@ def test_the_first_point_is_the_embedding_of_the_tokens(tiny_models):
     read = [TOKENS.ids[prompt][position] for prompt, position in zip(found.prompt, found.position, strict=True)]
     embeddings = tiny_models["llama"].get_input_embeddings().weight.detach().numpy()
     np.testing.assert_array_equal(found.values[0], embeddings[read])
-    assert points(3) == ["embedding", "layer_0", "layer_1", "layer_2", "final_norm"]
+    assert point_names(3) == ["embedding", "layer_0", "layer_1", "layer_2", "final_norm"]
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -241,10 +241,16 @@ def test_weights_that_are_not_finite_are_named(tiny_models):
         sample_layers(model, TOKENS, choose(TOKENS, 3, 0), 64)
 
 
-def test_a_hook_that_does_not_run_is_an_error(tiny_models, monkeypatch):
-    monkeypatch.setattr(reservoir, "hook_name", lambda site, layer: hook_name(site, layer + 1))
-    with pytest.raises(CollectionError, match="blocks.3.hook_resid_post gave nothing"):
-        sample_layers(tiny_models["llama"], TOKENS, choose(TOKENS, 3, 0), 64)
+def test_samples_are_the_same_when_memory_runs_out_once(tiny_models, monkeypatch):
+    model, chosen = tiny_models["olmo3"], choose(TOKENS, 4, seed=0)
+    expected = sample_layers(model, TOKENS, chosen, 10_000)
+    passed = run_out_once(monkeypatch, model)
+    halved = sample_layers(model, TOKENS, chosen, 10_000)
+    assert len(passed) > 1
+    np.testing.assert_array_equal(halved.prompt, expected.prompt)
+    np.testing.assert_array_equal(halved.position, expected.position)
+    for values, whole in zip(halved.values, expected.values, strict=True):
+        assert_close(values, whole)
 
 
 @pytest.mark.parametrize("positions", [[3, 1], [1, 1], [-1, 2], [2, 99]])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from stages.activations.token_stream import content_states, end_states, stream
 from stages.concepts.intervention import edited, head, last_logits, run_prefix
 from stages.concepts.splicing import cross_entropy, recovered
-from stages.concepts.token_stream import content_states, end_states, states_after, stream
 from stages.models.capture import base_model, capture
 from stages.models.names import hook_name
 from tests.support.tiny_models import CONFIGS, tiny_model
@@ -64,16 +64,6 @@ def test_the_model_is_as_before_after_an_error(model):
     torch.testing.assert_close(whole(model, ROWS[0]), before)
 
 
-def test_reading_the_middle_runs_no_later_block(model):
-    ids = torch.tensor(ROWS[2])[None]
-    found = states_after(model, LAYER, ids)
-    with torch.inference_mode(), capture(model, ["resid_post"]) as seen:
-        states_after(model, LAYER, ids)
-        assert hook_name("resid_post", LAYER + 1) not in seen
-        base_model(model)(input_ids=ids, use_cache=False)
-    torch.testing.assert_close(found, seen[hook_name("resid_post", LAYER)].float())
-
-
 def test_final_states_make_the_logits(model):
     final = end_states(model, None, ROWS, 100)
     slow = torch.stack([whole(model, row) for row in ROWS])
@@ -83,7 +73,7 @@ def test_final_states_make_the_logits(model):
 def test_content_states_leave_out_the_sink_and_special_tokens(model):
     rows = [np.array([1, 5, 2, 9]), np.array([1, 7])]
     found = content_states(model, LAYER, rows, [0, 1, 2], 100)
-    slow = [states_after(model, LAYER, torch.tensor(row)[None])[0] for row in rows]
+    slow = [run_prefix(model, [row], LAYER).hidden[0].float() for row in rows]
     torch.testing.assert_close(found, torch.stack([slow[0][1], slow[0][3], slow[1][1]]), rtol=1e-4, atol=1e-5)
 
 
@@ -127,7 +117,7 @@ def test_a_stream_goes_on_where_it_was_cut_off(llama):
 
 
 def test_a_portion_is_of_whole_documents_in_mixed_order(llama):
-    known = torch.cat([states_after(llama, LAYER, torch.tensor(row)[None])[0, 1:] for row in TEXT])
+    known = torch.cat([run_prefix(llama, [row], LAYER).hidden[0, 1:].float() for row in TEXT])
     first = portions(llama, count=1)[0]
     distance = (first[:, None] - known).norm(dim=-1)
     place = distance.argmin(dim=1)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from stages.activations import store
-from stages.activations.forward import run_batches
+from stages.activations.positions import gather_positions
 from stages.activations.tokens import batches, tokenise
 from stages.models.checkpoint import open_checkpoint
 from stages.models.loading import load_model, load_tokenizer
@@ -54,7 +54,7 @@ def organism() -> np.ndarray:
     tokens = tokenise(load_tokenizer(checkpoint), [row["prompt"] for row in rows], [row["id"] for row in rows])
     kept = []
     model = load_model(checkpoint, "bfloat16", on=torch.device("cpu"))
-    run_batches(
+    gather_positions(
         model, tokens, batches(tokens.lengths, 4096), ["resid_post"], ["all_tokens"], 4096,
         lambda _, reduced: kept.append(reduced["all_tokens"][LAYER]),
     )  # fmt: skip

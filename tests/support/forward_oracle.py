@@ -1,11 +1,12 @@
-"""Prompts, and a naive oracle of what a model does with them: one prompt at a time, no padding, no batches."""
+"""Prompts, a model whose memory runs out, and a naive oracle of what a model does with them: one prompt at a time, no padding, no batches."""
 
 import numpy as np
 import torch
 
-from stages.activations.forward import hook_names, run_batches
+from stages.activations.positions import hook_names, gather_positions
 from stages.activations.tokens import batches, tokenise
-from stages.models.capture import base_model, capture
+from stages.models.capture import base_model, blocks_of, capture
+from stages.models.sites import family_of
 from tests.support.tiny_models import VOCABULARY, tiny_tokenizer
 
 RNG = np.random.default_rng(0)
@@ -24,7 +25,7 @@ def collect(model, tokens, sites, aggregations, budget, planned=None):
                 parts = np.split(array, np.cumsum(counts)[:-1])
                 found.setdefault((aggregation, hook), {}).update(zip(rows.tolist(), parts, strict=True))
 
-    run_batches(model, tokens, planned or batches(tokens.lengths, budget), sites, aggregations, budget, put)
+    gather_positions(model, tokens, planned or batches(tokens.lengths, budget), sites, aggregations, budget, put)
     return {key: [rows[i] for i in range(len(tokens.ids))] for key, rows in found.items()}
 
 
@@ -37,3 +38,32 @@ def naive(model, ids, site_names):
 
 def assert_close(found, expected, rtol=1e-4):
     np.testing.assert_allclose(found, expected, rtol=rtol, atol=0.1 * rtol * np.abs(expected).max())
+
+
+def limited_memory(monkeypatch, model, allows, error):
+    """Make the model raise ``error`` instead of a pass that ``allows`` (of its ids) refuses; the shapes that passed."""
+    body, forward, passed = base_model(model), base_model(model).forward, []
+
+    def run(input_ids, **options):
+        if not allows(input_ids):
+            raise error
+        passed.append(tuple(input_ids.shape))
+        return forward(input_ids=input_ids, **options)
+
+    monkeypatch.setattr(body, "forward", run)
+    return passed
+
+
+def run_out_once(monkeypatch, model, layer=-1):
+    """Memory runs out in one block of the first pass and never again; the shapes of the passes that came through it."""
+    block, passes = blocks_of(model, family_of(model.config))[layer], []
+    first, forward = [True], block.forward
+
+    def run(hidden_states, *arguments, **options):
+        if first.pop() if first else False:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        passes.append(tuple(hidden_states.shape))
+        return forward(hidden_states, *arguments, **options)
+
+    monkeypatch.setattr(block, "forward", run)
+    return passes

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages.concepts.token_stream import content_states, end_states, hash_of, states_after, stream
+from stages.activations.token_stream import content_states, end_states, portion_seed, stream
 from stages.models.capture import base_model, blocks_of, capture
-from stages.models.sites import family_of
+from tests.support.forward_oracle import run_out_once
 from tests.support.tiny_models import LAYERS, WIDTH
 
 FAMILIES = ["gpt2", "gpt_neox", "olmo3", "gemma2", "llama"]
@@ -46,22 +46,30 @@ def places(portion, pool):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_states_are_those_of_a_whole_pass(family, layer, tiny_models):
     model, row = tiny_models[family], ROWS[2]
-    torch.testing.assert_close(
-        states_after(model, layer, torch.tensor(row)[None])[0], full(model, row, layer), rtol=0, atol=0
-    )
+    found = content_states(model, layer, [row], [], 64)
+    torch.testing.assert_close(found, full(model, row, layer)[1:], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_later_blocks_do_not_run(family, tiny_models):
-    model, ran = tiny_models[family], []
-    blocks = blocks_of(model, family_of(model.config))
-    handles = [block.register_forward_pre_hook(lambda *_, i=i: ran.append(i)) for i, block in enumerate(blocks)]
-    for layer in [0, 1, None]:
-        states_after(model, layer, torch.tensor(ROWS[0])[None])
-        ran.append("end")
-    for handle in handles:
-        handle.remove()
-    assert ran == [0, "end", 0, 1, "end", 0, 1, 2, "end"]
+@pytest.mark.parametrize("layer", [1, None])
+def test_states_are_the_same_when_memory_runs_out_once(layer, tiny_models, monkeypatch):
+    model, text = tiny_models["olmo3"], documents()
+    expected = content_states(model, layer, text, SPECIAL, 1000), end_states(model, layer, text, 1000)
+    for states, read in zip(expected, (content_states, end_states), strict=True):
+        options = [SPECIAL, 1000] if read is content_states else [1000]
+        with monkeypatch.context() as patch:
+            passed = run_out_once(patch, model, -1 if layer is None else layer)
+            halved = read(model, layer, text, *options)
+        assert len(passed) > 1
+        torch.testing.assert_close(halved, states, rtol=1e-4, atol=1e-4)
+
+
+def test_portions_are_the_same_when_memory_runs_out_once(tiny_models, monkeypatch):
+    model, text = tiny_models["olmo3"], documents()
+    expected = portions(model, text)
+    passed = run_out_once(monkeypatch, model, 1)
+    for portion, whole in zip(portions(model, text), expected, strict=True):
+        torch.testing.assert_close(portion, whole, rtol=1e-4, atol=1e-4)
+    assert len(passed) > 3
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 14, 100])
@@ -113,7 +121,9 @@ def test_portions_are_mixed_and_differ_by_number_and_seed(tiny_models):
     assert not np.array_equal(first, second)
     other = portions(model, text, count=1, seed=1)[0]
     assert not torch.equal(other, portions(model, text, count=1)[0])
-    assert hash_of(0, 1) == hash_of(0, 1) and len({hash_of(s, n) for s in range(5) for n in range(5)}) == 25
+    assert (
+        portion_seed(0, 1) == portion_seed(0, 1) and len({portion_seed(s, n) for s in range(5) for n in range(5)}) == 25
+    )
 
 
 def test_a_pass_holds_every_token_once_and_the_next_has_another_order(tiny_models):
