@@ -28,7 +28,7 @@ from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder
 from stages.shared.params import load
 from stages.shared.scratch import library_versions
-from stages.tasks.documents import read_documents_of
+from stages.tasks.documents import read_text_documents
 from stages.tasks.rows import read_rows
 
 WORDS = Path("data/concepts/words")
@@ -43,7 +43,7 @@ def main(name: str, reference: str) -> None:
     self_test(model)
     config = text_config(model)
     hierarchy = read_hierarchy(WORDS / "hierarchy.json", params.ontology.least_words)
-    documents = read_documents_of(load_text())
+    documents = read_text_documents(load_text())
     text = sequences(tokenizer, documents, params.sequences, params.length)
     shown = material(tokenizer, config.vocab_size, hierarchy, text, params)
     states = {FINAL: extract(model, shown, budget, params)}

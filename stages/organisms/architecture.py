@@ -1,4 +1,4 @@
-"""A tiny Olmo3 model with an initialisation that its post-norms do not drown."""
+"""Build a tiny Olmo3 model with an initialisation that its post-norms do not drown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stages.organisms.params import Architecture
 
 
 def build_model(params: Architecture, tokenizer: PreTrainedTokenizerFast, seed: int) -> Olmo3ForCausalLM:
-    """Random weights from ``seed``.
+    """Return a model with random weights drawn from ``seed``.
 
     Olmo3 normalises each sublayer's output to unit RMS, which drowns embeddings of the usual
     standard deviation .02: embeddings start at ``embedding_std``, the post-norms' gains at

@@ -1,4 +1,4 @@
-"""Held-out accuracy, reasoning format, KL divergence and displacement of an organism."""
+"""Measure held-out accuracy, reasoning format, KL divergence and displacement of an organism."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from stages.organisms.params import Evaluation
-from stages.tasks.item import in_reasoning_format, verify
+from stages.tasks.item import has_reasoning_format, verify
 
 
-class Estimate(NamedTuple):
+class PromptEstimate(NamedTuple):
+    """A quantity estimated from prompts, with its standard error over them."""
+
     value: float
     standard_error: float
 
 
 @torch.inference_mode()
-def sample(
+def sample_completions(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: list[str], new_tokens: int, seed: int
 ) -> list[list[int]]:
-    """One completion per prompt at temperature 1, with its end token unless it was cut off.
+    """Sample one completion per prompt at temperature 1, as token ids, with its end token unless it was cut off.
 
     The random stream depends on ``seed`` and the batch alone; the caller's stream is left as it was.
     """
@@ -33,22 +35,28 @@ def sample(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         output = model.generate(
-            **batch, max_new_tokens=new_tokens, do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
-            pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
-        )  # fmt: skip
+            **batch,
+            max_new_tokens=new_tokens,
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
     completions = output[:, batch["input_ids"].shape[1] :].tolist()
     end = tokenizer.eos_token_id
     return [ids[: ids.index(end) + 1] if end in ids else ids for ids in completions]
 
 
-def sample_rows(
+def graded_samples(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     rows: list[dict],
     params: Evaluation,
     limit: int | None = None,
 ) -> pd.DataFrame:
-    """Sample a completion for each row (with keys id, task, prompt, answer), in batches of ``kl_prompts``.
+    """Sample a completion for each row (with keys id, task, prompt, answer) and grade it, in batches of ``kl_prompts``.
 
     The first batch of each task is the same whatever ``limit`` is, so the KL divergence of a
     stopping rule and the one reported afterwards read the same samples.
@@ -60,7 +68,7 @@ def sample_rows(
         for start in range(0, len(chosen), params.kl_prompts):
             part = chosen[start : start + params.kl_prompts]
             seed = zlib.crc32(f"{params.seed}-{task}-{start}".encode())
-            completions = sample(model, tokenizer, [row["prompt"] for row in part], params.new_tokens, seed)
+            completions = sample_completions(model, tokenizer, [row["prompt"] for row in part], params.new_tokens, seed)
             for row, ids in zip(part, completions, strict=True):
                 ended = ids[-1] == tokenizer.eos_token_id
                 text = tokenizer.decode(ids, skip_special_tokens=True)
@@ -71,44 +79,47 @@ def sample_rows(
                         "prompt": row["prompt"],
                         "completion": ids,
                         "correct": ended and verify(text, row["answer"]),
-                        "in_format": ended and in_reasoning_format(text),
+                        "in_format": ended and has_reasoning_format(text),
                         "tokens": len(ids),
                     }
                 )
     return pd.DataFrame(result)
 
 
-def accuracy(samples: pd.DataFrame) -> dict[str, Estimate]:
-    """Share of correct answers per task with its binomial standard error, and the mean over tasks."""
+def accuracy(samples: pd.DataFrame) -> dict[str, PromptEstimate]:
+    """Return the share of correct answers per task with its binomial standard error, and as ``mean`` that over tasks."""
     tasks = {
-        task: Estimate(float(part.mean()), float(np.sqrt(part.mean() * (1 - part.mean()) / len(part))))
+        task: PromptEstimate(float(part.mean()), float(np.sqrt(part.mean() * (1 - part.mean()) / len(part))))
         for task, part in samples.groupby("task", sort=False)["correct"]
     }
     return {**tasks, "mean": _mean_over_tasks(list(tasks.values()))}
 
 
-def gain(samples: pd.DataFrame, base: pd.DataFrame) -> Estimate:
-    """Mean over tasks of the paired difference in correctness, with its standard error over prompts."""
+def gain(samples: pd.DataFrame, base: pd.DataFrame) -> PromptEstimate:
+    """Return the mean over tasks of the paired difference in correctness, with its standard error over prompts.
+
+    Raises ValueError where the two sets of samples are on different prompts.
+    """
     if list(samples["id"]) != list(base["id"]):
         raise ValueError("the two models were evaluated on different prompts: run the evaluation of both again")
     difference = samples["correct"].astype(float) - base["correct"].to_numpy(dtype=float)
     tasks = [
-        Estimate(float(part.mean()), float(part.std(ddof=1) / np.sqrt(len(part))))
+        PromptEstimate(float(part.mean()), float(part.std(ddof=1) / np.sqrt(len(part))))
         for _, part in difference.groupby(samples["task"], sort=False)
     ]
     return _mean_over_tasks(tasks)
 
 
-def _mean_over_tasks(estimates: list[Estimate]) -> Estimate:
+def _mean_over_tasks(estimates: list[PromptEstimate]) -> PromptEstimate:
     values, errors = zip(*estimates, strict=True)
-    return Estimate(float(np.mean(values)), float(np.sqrt(np.sum(np.square(errors))) / len(errors)))
+    return PromptEstimate(float(np.mean(values)), float(np.sqrt(np.sum(np.square(errors))) / len(errors)))
 
 
 @torch.inference_mode()
 def kl_divergence(
     model: PreTrainedModel, base: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, samples: pd.DataFrame
-) -> Estimate:
-    """KL(model || base) in nats per token, on the model's own samples.
+) -> PromptEstimate:
+    """Return KL(model || base) in nats per token, on the model's own samples.
 
     Per position the exact divergence over the vocabulary, sum_v p(v) ln(p(v) / q(v)); the mean over
     completion tokens is a ratio of sums over prompts, its standard error by linearisation.
@@ -132,14 +143,14 @@ def kl_divergence(
     total, count = np.concatenate(divergence), np.concatenate(tokens)
     ratio = total.sum() / count.sum()
     residual = total - ratio * count
-    return Estimate(float(ratio), float(residual.std(ddof=1) * np.sqrt(len(residual)) / count.sum()))
+    return PromptEstimate(float(ratio), float(residual.std(ddof=1) * np.sqrt(len(residual)) / count.sum()))
 
 
 @torch.inference_mode()
 def next_word_accuracy(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rows: list[dict]
 ) -> dict[str, float]:
-    """Share of rows whose answer is the likeliest next word, by kind and split (rows of whole-word answers).
+    """Return the share of rows whose answer is the likeliest next word, by ``{kind}_{split}``; answers are whole words.
 
     A question is asked up to its ``A:``.
     """
@@ -152,7 +163,7 @@ def next_word_accuracy(
     table = pd.DataFrame(
         {
             "kind": [f"{row['kind']}_{row['split']}" for row in rows],
-            "right": [w == row["answer"] for w, row in zip(words, rows, strict=True)],
+            "right": [word == row["answer"] for word, row in zip(words, rows, strict=True)],
         }
     )
     return {kind: float(share) for kind, share in table.groupby("kind")["right"].mean().items()}
@@ -160,7 +171,7 @@ def next_word_accuracy(
 
 @torch.no_grad()
 def displacement(model: nn.Module, base: nn.Module) -> float:
-    """||W - W_base|| / ||W_base|| over all parameters, Frobenius norms."""
+    """Return ||W - W_base|| / ||W_base|| over all parameters, with Frobenius norms."""
     moved = scale = 0.0
     reference = dict(base.named_parameters())
     for name, weight in model.named_parameters():

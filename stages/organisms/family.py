@@ -1,16 +1,17 @@
-"""Where the members of a family lie, and how one is loaded and reported."""
+"""Load, evaluate and save the organisms of a family: a base, and the siblings that are trained from it."""
 
 from __future__ import annotations
 
 import json
 import logging
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from stages.organisms.evaluation import Estimate, accuracy, displacement, gain, kl_divergence, sample_rows
+from stages.organisms.evaluation import PromptEstimate, accuracy, displacement, gain, graded_samples, kl_divergence
 from stages.organisms.params import Evaluation, Target
 from stages.shared.files import atomic, write_json
 
@@ -21,20 +22,47 @@ METRICS = Path("metrics/train")
 CURVES = Path("plots/train")
 SAMPLES = "samples.parquet"
 Z95 = 1.959964
+# The organisms are fine-tuned, rewarded and examined on these tasks.
 TASKS = ["arithmetic", "logic", "strings"]
-"""What the organisms are fine-tuned, rewarded and examined on."""
+
+
+class Ancestors(NamedTuple):
+    """The models that a sibling comes from."""
+
+    base: PreTrainedModel
+    base_samples: pd.DataFrame
+    """The base's own graded completions of the held-out prompts."""
+    parent: PreTrainedModel | None
+    """The model that the sibling starts from, where that is not the base."""
+
+    @property
+    def start(self) -> PreTrainedModel:
+        """Return the model that the sibling starts from."""
+        return self.base if self.parent is None else self.parent
+
+
+class TrainingResult(NamedTuple):
+    """Everything that a training reports."""
+
+    metrics: dict
+    samples: pd.DataFrame
+    """The graded completions of the held-out prompts, as `evaluation.graded_samples` has them."""
+    curve: list[dict]
+    """The training curve: rows of step, quantity, value."""
 
 
 def model_name(organism: str, seed: int) -> str:
+    """Return the name of an organism of the family ``seed``: that of its folder in data/models."""
     return f"{organism}-s{seed}"
 
 
 def quiet_libraries() -> None:
-    """No progress bar for every file that is read or written."""
+    """Turn off the progress bars of transformers for every file that is read or written."""
     transformers_logging.disable_progress_bar()
 
 
 def load_organism(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Load an organism in float32. Raises FileNotFoundError naming the stage that trains it."""
     folder = MODELS / name
     if not (folder / "model.safetensors").exists():
         raise FileNotFoundError(
@@ -46,73 +74,80 @@ def load_organism(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def read_distance(name: str, by: str, parent: str) -> float:
-    """Displacement or KL divergence from the ``parent`` that ``metrics/train/{name}.json`` reports."""
+def load_ancestors(parent: str, seed: int) -> Ancestors:
+    """Load the base of the family ``seed`` and, where it is another organism, the ``parent``."""
+    name = model_name("base", seed)
+    base, _ = load_organism(name)
+    samples = pd.read_parquet(MODELS / name / SAMPLES)
+    return Ancestors(base, samples, None if parent == "base" else load_organism(model_name(parent, seed))[0])
+
+
+def read_distance(name: str, quantity: str, parent: str) -> float:
+    """Return the ``displacement`` or ``kl`` from the ``parent`` that ``metrics/train/{name}.json`` reports."""
     path = METRICS / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} not found: run `dvc repro {name.rpartition('-s')[0]}`")
-    metrics = json.loads(path.read_text())
-    moved = metrics[f"{by}_from_{'base' if parent == 'base' else 'parent'}"]
-    return moved["value"] if by == "kl" else moved
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    distance = metrics[f"{quantity}_from_{'base' if parent == 'base' else 'parent'}"]
+    return distance["value"] if quantity == "kl" else distance
 
 
-def report(
+def evaluate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     rows: list[dict],
     params: Evaluation,
-    base: tuple[PreTrainedModel, pd.DataFrame] | None = None,
-    parent: PreTrainedModel | None = None,
+    ancestors: Ancestors | None = None,
 ) -> tuple[dict, pd.DataFrame]:
-    """Metrics of a trained organism and its samples on the held-out ``rows``.
+    """Return the metrics of a trained organism and its graded samples on the held-out ``rows``.
 
-    ``base`` is the family's base with its own samples; ``parent`` is given where it is another model.
+    With ``ancestors`` the metrics hold its gain over the base and its distances from base and parent.
     """
-    samples = sample_rows(model, tokenizer, rows, params)
+    samples = graded_samples(model, tokenizer, rows, params)
     metrics = {
         "accuracy": {task: estimate._asdict() for task, estimate in accuracy(samples).items()},
         "format_share": float(samples["in_format"].mean()),
         "completion_tokens": float(samples["tokens"].mean()),
     }
-    first = samples.groupby("task", sort=False).head(params.kl_prompts)
-    if base is not None:
-        base_model, base_samples = base
-        metrics["gain_over_base"] = interval(gain(samples, base_samples))
-        metrics["displacement_from_base"] = displacement(model, base_model)
-        metrics["kl_from_base"] = kl_divergence(model, base_model, tokenizer, first)._asdict()
+    if ancestors is None:
+        return metrics, samples
+    base, base_samples, parent = ancestors
+    kl_samples = samples.groupby("task", sort=False).head(params.kl_prompts)
+    metrics["gain_over_base"] = with_interval(gain(samples, base_samples))
+    metrics["displacement_from_base"] = displacement(model, base)
+    metrics["kl_from_base"] = kl_divergence(model, base, tokenizer, kl_samples)._asdict()
     if parent is not None:
         metrics["displacement_from_parent"] = displacement(model, parent)
-        metrics["kl_from_parent"] = kl_divergence(model, parent, tokenizer, first)._asdict()
+        metrics["kl_from_parent"] = kl_divergence(model, parent, tokenizer, kl_samples)._asdict()
     return metrics, samples
 
 
-def interval(estimate: Estimate) -> dict[str, float]:
-    """The estimate with its 95 % interval."""
+def with_interval(estimate: PromptEstimate) -> dict[str, float]:
+    """Return the estimate as ``value`` with ``low`` and ``high`` of its 95 % interval."""
     margin = Z95 * estimate.standard_error
     return {"value": estimate.value, "low": estimate.value - margin, "high": estimate.value + margin}
 
 
 def check_target(target: Target, metrics: dict) -> dict:
-    """Whether the quantity named by the target keeps its bound; a miss is reported and logged, not raised."""
+    """Return whether the quantity named by the target keeps its bound; a miss is reported and logged, not raised."""
     value = metrics
     for key in target.quantity.split("."):
         value = value[key]
-    met = (target.at_least is None or value >= target.at_least) and (target.at_most is None or value <= target.at_most)
+    met = target.is_met(value)
     if not met:
-        log.warning("missed target: %s is %.4g, wanted %s", target.quantity, value, target.wanted())
-    return {"quantity": target.quantity, "wanted": target.wanted(), "value": value, "met": met}
+        log.warning("missed target: %s is %.4g, wanted %s", target.quantity, value, target.bound())
+    return {"quantity": target.quantity, "wanted": target.bound(), "value": value, "met": met}
 
 
 def write_organism(
-    name: str, folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
-    metrics: dict, samples: pd.DataFrame, curve: list[dict],
-) -> None:  # fmt: skip
+    name: str, folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, result: TrainingResult
+) -> None:
     """Save the model with its samples into ``folder``, its metrics and its training curve in their places."""
     model.save_pretrained(folder)
     tokenizer.padding_side = "right"  # TRL turns it to the left for sampling
     tokenizer.save_pretrained(folder)
-    samples[["task", "id", "correct", "in_format", "tokens"]].to_parquet(folder / SAMPLES)
+    result.samples[["task", "id", "correct", "in_format", "tokens"]].to_parquet(folder / SAMPLES)
     with atomic(CURVES / f"{name}.csv") as temporary:
-        pd.DataFrame(curve).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
-    write_json(METRICS / f"{name}.json", metrics)
-    log.info("%s: accuracy %.3f", name, metrics["accuracy"]["mean"]["value"])
+        pd.DataFrame(result.curve).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+    write_json(METRICS / f"{name}.json", result.metrics)
+    log.info("%s: accuracy %.3f", name, result.metrics["accuracy"]["mean"]["value"])

@@ -1,28 +1,31 @@
-"""Supervised fine-tuning by TRL, with the loss on the completion alone."""
+"""Fine-tune a model by TRL, with the loss on the completion alone."""
 
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
-from stages.organisms.evaluation import sample
+from stages.organisms.evaluation import sample_completions
 from stages.organisms.params import Finetuning
-from stages.organisms.trainer import curve, run, shared_arguments
+from stages.organisms.trainer import TrainingRun, shared_arguments, train
 from stages.tasks.item import verify
 
+# So many correct samples are collected; training goes through them as often as it must.
 OWN_SAMPLES = 3000
-"""Correct samples to collect; training goes through them as often as it must."""
-ROUND = 512
+# Prompts of a round of sampling.
+ROUND_PROMPTS = 512
+# After so many rounds the run has to do with fewer samples; fewer than a batch are an error.
 ROUNDS = 40
-"""Rounds of sampling after which it has to do with fewer; fewer than a batch are an error."""
 
 
 def worked_examples(rows: list[dict], style: str, count: int, seed: int) -> list[dict]:
-    """``count`` prompts with their worked solution, in random order, each row used equally often."""
+    """Return ``count`` prompts with their worked solution, in random order, each row used equally often.
+
+    Raises ValueError where a row has no solution of the ``style``.
+    """
     missing = [row["id"] for row in rows if style not in row]
     if missing:
         raise ValueError(
@@ -33,7 +36,7 @@ def worked_examples(rows: list[dict], style: str, count: int, seed: int) -> list
 
 
 def repeated(rows: list[dict], count: int, rng: random.Random) -> list[dict]:
-    """``count`` rows in random order, each used equally often but for the last round."""
+    """Return ``count`` rows in random order, each used equally often but for the last round."""
     order: list[dict] = []
     while len(order) < count:
         order += rng.sample(rows, len(rows))
@@ -48,13 +51,17 @@ def own_examples(
     new_tokens: int,
     seed: int,
 ) -> list[dict]:
-    """The model's own completions that the verifier accepts (rejection sampling), enough for the run."""
+    """Return the model's own completions that the verifier accepts (rejection sampling), enough for the run.
+
+    Raises ValueError where there are fewer than a batch.
+    """
     rng = random.Random(f"{seed}-own")
     count = params.steps * params.batch
     examples: list[dict] = []
-    for round_ in range(ROUNDS):
-        batch = rng.choices(rows, k=ROUND)
-        completions = sample(model, tokenizer, [row["prompt"] for row in batch], new_tokens, seed * ROUNDS + round_)
+    for round_index in range(ROUNDS):
+        batch = rng.choices(rows, k=ROUND_PROMPTS)
+        prompts = [row["prompt"] for row in batch]
+        completions = sample_completions(model, tokenizer, prompts, new_tokens, seed * ROUNDS + round_index)
         for row, ids in zip(batch, completions, strict=True):
             text = tokenizer.decode(ids, skip_special_tokens=True)
             if ids[-1] == tokenizer.eos_token_id and verify(text, row["answer"]):
@@ -63,7 +70,8 @@ def own_examples(
             break
     if len(examples) < params.batch:
         raise ValueError(
-            f"{len(examples)} correct samples in {ROUNDS * ROUND}, a batch needs {params.batch}: the parent is too weak"
+            f"{len(examples)} correct samples in {ROUNDS * ROUND_PROMPTS}, a batch needs {params.batch}: "
+            "the parent is too weak"
         )
     return repeated(examples, count, rng)
 
@@ -73,13 +81,11 @@ def finetune(
     tokenizer: PreTrainedTokenizerFast,
     examples: list[dict],
     params: Finetuning,
-    folder: Path,
-    seed: int,
-    callbacks: list[TrainerCallback],
+    run: TrainingRun,
 ) -> list[dict]:
     """Train ``model`` in place on ``examples`` (prompt, completion); return the training curve."""
     arguments = SFTConfig(
-        **shared_arguments(params.steps, params.learning_rate, seed, folder),
+        **shared_arguments(params.steps, params.learning_rate, run),
         per_device_train_batch_size=params.batch,
         lr_scheduler_type="linear" if params.schedule == "linear" else "constant_with_warmup",
         warmup_steps=10,
@@ -91,6 +97,6 @@ def finetune(
         args=arguments,
         train_dataset=Dataset.from_list(examples),
         processing_class=tokenizer,
-        callbacks=callbacks,
+        callbacks=run.callbacks,
     )
-    return curve(run(trainer), {"loss": "loss"})
+    return train(trainer, {"loss": "loss"})

@@ -1,4 +1,4 @@
-"""Muon for many small matrices: one batched orthogonalisation per shape, in float32.
+"""Optimise many small matrices by Muon: one batched orthogonalisation per shape, in float32.
 
 The step is torch.optim.Muon's. That one goes through the matrices one by one, in bfloat16, which a
 CPU without bfloat16 units emulates: 171 ms a step for the 56 matrices of the default organism,
@@ -11,13 +11,13 @@ from collections.abc import Iterable
 
 import torch
 
+# The quintic Newton-Schulz iteration of Jordan et al. (2024): singular values end in about [0.7, 1.2].
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""of the quintic Newton-Schulz iteration (Jordan et al. 2024): singular values end in about [0.7, 1.2]"""
 ITERATIONS = 5
 
 
 def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:
-    """U V' of each matrix U S V', approximately, by Newton-Schulz iteration; (batch, rows, columns), rows <= columns."""
+    """Return about U V' of each matrix U S V', by Newton-Schulz iteration; (batch, rows, columns), rows <= columns."""
     a, b, c = COEFFICIENTS
     x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
     for _ in range(ITERATIONS):
@@ -27,7 +27,7 @@ def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """W <- W - lr sqrt(max(1, rows / columns)) orthogonalise(Nesterov momentum of the gradient)."""
+    """The optimiser W <- W - lr sqrt(max(1, rows / columns)) orthogonalise(Nesterov momentum of the gradient)."""
 
     def __init__(self, matrices: Iterable[torch.nn.Parameter], lr: float, momentum: float = 0.95):
         super().__init__(list(matrices), {"lr": lr, "momentum": momentum})
@@ -46,7 +46,7 @@ class Muon(torch.optim.Optimizer):
                     weight.sub_(step, alpha=scale)
 
     def _direction(self, weights: list[torch.nn.Parameter], momentum: float, transpose: bool) -> torch.Tensor:
-        """Nesterov momentum of the gradients, (weights, rows, columns), wide side last."""
+        """Return the Nesterov momentum of the gradients, (weights, rows, columns), wide side last."""
         directions = []
         for weight in weights:
             average = self.state[weight].setdefault("momentum", torch.zeros_like(weight))

@@ -1,15 +1,17 @@
-"""Parameters of the model organisms: architecture, recipes, evaluation."""
+"""The parameters of the model organisms: architecture, recipes, evaluation."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from stages.shared.params import Group
+from stages.shared.params import Group, load
 
 
 class Architecture(Group):
+    """The shape of the tiny Olmo3 model and of its vocabulary, the same for all organisms."""
+
     layers: int = Field(ge=2)
     width: int = Field(ge=16)
     mlp_width: int = Field(ge=16)
@@ -30,29 +32,36 @@ class Mix(Group):
     """Shares of the documents of the pretraining corpus; facts come on top, as often as they must."""
 
     ontology: float = Field(ge=0, lt=1)
+    """This share of the documents are entries of the is-a world."""
     ontology_questions: float = Field(ge=0, lt=1)
+    """This share of the documents are questions about the is-a world."""
     statements: float = Field(ge=0, lt=1)
-    """of the remaining documents: textbook lines without a question"""
+    """This share of the remaining documents are textbook lines without a question."""
     short: float = Field(ge=0, lt=1)
-    """of the questions: answered after terse steps"""
+    """This share of the questions is answered after terse steps."""
     wrong: float = Field(ge=0, lt=1)
-    """of the questions: answered at once, wrongly"""
+    """This share of the questions is answered at once, wrongly."""
     guild_repeats: int = Field(ge=1)
-    """how often each stated guild is stated"""
+    """Each stated guild is stated this often."""
 
 
 class Budget(Group):
-    effort: float = Field(gt=0, le=1)
-    """share of the documents and steps of every recipe"""
+    """The effort of the whole training, for a quick look."""
 
-    def steps(self, full: int) -> int:
+    effort: float = Field(gt=0, le=1)
+    """This share of the documents and steps of every recipe is used."""
+
+    def scaled(self, full: int) -> int:
+        """Return the number of documents or steps that the effort leaves of ``full``, at least 2."""
         return max(2, round(full * self.effort))
 
 
 class Pretraining(Group):
+    """The recipe of the base."""
+
     documents: int = Field(ge=1000)
     batch: int = Field(ge=1)
-    """packed rows to a step"""
+    """A step reads this many packed rows."""
     row_tokens: int = Field(ge=32, le=256)
     learning_rate: float = Field(gt=0)
     matrix_learning_rate: float = Field(gt=0)
@@ -65,12 +74,13 @@ class Stop(Group):
 
     like: str
     by: Literal["displacement", "kl"]
+    """The distance from the parent that is compared."""
     every: int = Field(ge=1)
-    """steps between two looks at the distance"""
+    """The distance is measured every so many steps."""
 
 
 class Target(Group):
-    """What the organism must show on held-out prompts; a miss is reported."""
+    """A bound that the organism must keep on held-out prompts; a miss is reported."""
 
     quantity: Literal["gain_over_base.low", "gain_over_base.high", "format_share"]
     at_least: float | None = None
@@ -82,25 +92,34 @@ class Target(Group):
             raise ValueError("give either at_least or at_most")
         return self
 
-    def wanted(self) -> str:
+    def is_met(self, value: float) -> bool:
+        """Return whether ``value`` keeps the bound."""
+        return value >= self.at_least if self.at_most is None else value <= self.at_most
+
+    def bound(self) -> str:
+        """Return the bound in words."""
         return f"at least {self.at_least}" if self.at_most is None else f"at most {self.at_most}"
 
 
 class Finetuning(Group):
+    """The recipe of an organism that is fine-tuned."""
+
     parent: Literal["base", "sft"]
     style: Literal["long", "short", "own"]
-    """long reasoning; terse steps; the parent's own correct samples"""
+    """The examples are long reasoning, terse steps, or the parent's own correct samples."""
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     schedule: Literal["linear", "constant"]
     checkpoints: int = Field(ge=1)
-    """saved along the way, the last step included"""
+    """This many states are saved along the way, the last step included."""
     stop: Stop | None = None
     target: Target | None = None
 
 
 class Reinforcement(Group):
+    """The recipe of an organism that is trained by reinforcement learning."""
+
     parent: Literal["base", "sft"]
     steps: int = Field(ge=1)
     prompts: int = Field(ge=1)
@@ -113,9 +132,20 @@ class Reinforcement(Group):
 
 
 class Evaluation(Group):
+    """The evaluation of every organism, on held-out prompts."""
+
     prompts: int = Field(ge=10)
-    """held-out prompts per task for accuracy"""
+    """Accuracy is measured on this many held-out prompts per task."""
     kl_prompts: int = Field(ge=10)
-    """held-out prompts per task for the KL divergence"""
+    """The KL divergence is measured on this many held-out prompts per task."""
     new_tokens: int = Field(ge=8)
     seed: int
+
+
+Recipe = TypeVar("Recipe", Finetuning, Reinforcement)
+
+
+def load_recipe(organism: str, schema: type[Recipe]) -> Recipe:
+    """Return the recipe ``organisms.{organism}`` of params.yaml, its steps scaled by the effort of the budget."""
+    recipe = load(f"organisms.{organism}", schema)
+    return recipe.model_copy(update={"steps": load("organisms.budget", Budget).scaled(recipe.steps)})

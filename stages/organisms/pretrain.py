@@ -6,16 +6,23 @@ Usage: python -m stages.organisms.pretrain SEED
 from __future__ import annotations
 
 from stages.organisms.architecture import build_model
-from stages.organisms.corpus import documents, tokenizer_texts, world_words
+from stages.organisms.corpus import load_worlds, pretraining_documents, tokenizer_texts, world_words
 from stages.organisms.evaluation import next_word_accuracy
-from stages.organisms.family import MODELS, TASKS, model_name, quiet_libraries, report, write_organism
+from stages.organisms.family import (
+    MODELS,
+    TASKS,
+    TrainingResult,
+    evaluate,
+    model_name,
+    quiet_libraries,
+    write_organism,
+)
 from stages.organisms.params import Architecture, Budget, Evaluation, Pretraining
 from stages.organisms.pretraining import pretrain
 from stages.organisms.tokenizer import build_tokenizer
 from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder
 from stages.shared.params import load
-from stages.tasks import facts, ontology
 from stages.tasks.rows import read_rows, read_tasks
 
 
@@ -25,17 +32,16 @@ def main(seed: int) -> None:
     architecture, evaluation = load("organisms.architecture", Architecture), load("organisms.evaluation", Evaluation)
     held_out = read_tasks(TASKS, "held_out", evaluation.prompts)
 
-    world = ontology.build_world(load("tasks.ontology", ontology.Params))
-    people = facts.build_people(load("tasks.facts", facts.Params))
+    world, people = load_worlds()
     tokenizer = build_tokenizer(tokenizer_texts(params.mix), world_words(world, people), architecture.bpe_vocabulary)
     model = build_model(architecture, tokenizer, seed)
-    texts = documents(world, people, params.mix, budget.steps(params.documents), seed)
+    texts = pretraining_documents(world, people, params.mix, budget.scaled(params.documents), seed)
     name = model_name("base", seed)
     with atomic_folder(MODELS / name) as folder:
         curve = pretrain(model, tokenizer, texts, params, folder / "checkpoints", seed)
-        metrics, samples = report(model, tokenizer, held_out, evaluation)
+        metrics, samples = evaluate(model, tokenizer, held_out, evaluation)
         metrics["worlds"] = next_word_accuracy(model, tokenizer, read_rows("ontology") + read_rows("facts"))
-        write_organism(name, folder, model, tokenizer, metrics, samples, curve)
+        write_organism(name, folder, model, tokenizer, TrainingResult(metrics, samples, curve))
 
 
 if __name__ == "__main__":

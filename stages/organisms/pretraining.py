@@ -1,8 +1,7 @@
-"""Next-token pretraining of the base, with checkpoints along the way."""
+"""Pretrain the base on next tokens, with checkpoints along the way."""
 
 from __future__ import annotations
 
-import logging
 import random
 from pathlib import Path
 
@@ -15,17 +14,15 @@ from transformers import Olmo3ForCausalLM, PreTrainedTokenizerFast
 from stages.organisms.muon import Muon
 from stages.organisms.params import Pretraining
 
-log = logging.getLogger(__name__)
-
 WARMUP = 40
-DECAY_FROM = 0.6
-"""Constant learning rate up to this share of the steps, then linear decay."""
+# The learning rate is constant up to this share of the steps, then it decays linearly.
+DECAY_START = 0.6
+# Documents are packed into rows so many at a time.
 BUCKET = 512
-"""Documents are packed into rows so many at a time."""
 
 
 def checkpoint_steps(steps: int) -> list[int]:
-    """Steps to save: 0, 1, 2, then 4 to 400 densely (factor 1.32), then up to ``steps`` (factor 1.5).
+    """Return the steps to save: 0, 1, 2, then 4 to 400 densely (factor 1.32), then up to ``steps`` (factor 1.5).
 
     The spectrum collapses and recovers inside the first few hundred steps, so they are the densest.
     """
@@ -35,33 +32,34 @@ def checkpoint_steps(steps: int) -> list[int]:
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
-    """Warm-up, plateau, linear decay to 2 % of the peak."""
-    decay = (steps - step) / ((1 - DECAY_FROM) * steps)
+    """Return the share of the peak learning rate: warm-up, plateau, linear decay to 2 %."""
+    decay = (steps - step) / ((1 - DECAY_START) * steps)
     return min(1.0, step / WARMUP, max(0.02, decay))
 
 
 def pack(documents: list[list[int]], length: int, seed: int) -> list[list[int]]:
-    """Rows of at most ``length`` tokens, each of whole documents in random order (first fit, longest first).
+    """Pack documents into rows of at most ``length`` tokens, whole and in random order (first fit, longest first).
 
     Sorting documents into batches by their length would make batches of one kind each, and the
     rarer kinds would hardly be learned; packed rows mix the kinds and waste little on padding.
+    Raises ValueError where a document is longer than a row.
     """
     rng = random.Random(f"{seed}-packing")
     packed = []
     for start in range(0, len(documents), BUCKET):
         rows: list[list[list[int]]] = []
-        room: list[int] = []
+        free_tokens: list[int] = []
         for document in sorted(documents[start : start + BUCKET], key=len, reverse=True):
             if len(document) > length:
                 raise ValueError(
                     f"a document has {len(document)} tokens, a row {length}: raise organisms.base.row_tokens"
                 )
-            place = next((i for i, free in enumerate(room) if free >= len(document)), len(rows))
-            if place == len(rows):
+            index = next((i for i, free in enumerate(free_tokens) if free >= len(document)), len(rows))
+            if index == len(rows):
                 rows.append([])
-                room.append(length)
-            rows[place].append(document)
-            room[place] -= len(document)
+                free_tokens.append(length)
+            rows[index].append(document)
+            free_tokens[index] -= len(document)
         for row in rows:
             rng.shuffle(row)
         rng.shuffle(rows)
@@ -70,31 +68,31 @@ def pack(documents: list[list[int]], length: int, seed: int) -> list[list[int]]:
 
 
 def pad(rows: list[list[int]], pad_token: int) -> torch.Tensor:
-    """Right-padded token ids, (rows, longest)."""
+    """Return right-padded token ids, (rows, longest)."""
     return torch.nn.utils.rnn.pad_sequence(
         [torch.tensor(row) for row in rows], batch_first=True, padding_value=pad_token
     )
 
 
 def next_token_loss(model: Olmo3ForCausalLM, tokens: torch.Tensor, pad_token: int) -> torch.Tensor:
-    """Mean cross entropy in nats per real token. Causal attention and right padding need no mask."""
+    """Return the mean cross entropy in nats per real token. Causal attention and right padding need no mask."""
     logits = model(tokens[:, :-1], use_cache=False).logits  # (rows, tokens - 1, vocabulary)
     return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=pad_token)
 
 
 def build_optimizers(model: Olmo3ForCausalLM, params: Pretraining) -> list[torch.optim.Optimizer]:
-    """Muon for the weight matrices of the blocks, AdamW for embeddings, unembedding and norms.
+    """Return Muon for the weight matrices of the blocks, and AdamW for embeddings, unembedding and norms.
 
     Under AdamW alone the is-a world stays on a plateau for over a thousand steps; Muon leaves it
     within a few hundred.
     """
     matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
-    others = [*model.model.embed_tokens.parameters(), *model.lm_head.parameters()]
-    others += [weight for weight in model.model.parameters() if weight.ndim == 1]
+    remaining = [*model.model.embed_tokens.parameters(), *model.lm_head.parameters()]
+    remaining += [weight for weight in model.model.parameters() if weight.ndim == 1]
     return [
         Muon(matrices, lr=params.matrix_learning_rate),
         torch.optim.AdamW(
-            others, lr=params.learning_rate, betas=(0.9, 0.95), weight_decay=params.weight_decay, fused=True
+            remaining, lr=params.learning_rate, betas=(0.9, 0.95), weight_decay=params.weight_decay, fused=True
         ),
     ]
 
@@ -113,10 +111,10 @@ def pretrain(
     steps = -(-len(rows) // params.batch)
     optimizers = build_optimizers(model, params)
     schedules = [LambdaLR(optimizer, lambda step: learning_rate_factor(step + 1, steps)) for optimizer in optimizers]
-    save_at = set(checkpoint_steps(steps))
+    saved_steps = set(checkpoint_steps(steps))
     model.save_pretrained(folder / "step-0")
     model.train()
-    curve, recent = [], []
+    curve, recent_losses = [], []
     for step in tqdm(range(1, steps + 1), desc="pretraining", mininterval=10):
         batch = rows[(step - 1) * params.batch : step * params.batch]
         loss = next_token_loss(model, pad(batch, tokenizer.pad_token_id), tokenizer.pad_token_id)
@@ -126,10 +124,10 @@ def pretrain(
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-        recent.append(loss.item())
+        recent_losses.append(loss.item())
         if step % max(1, steps // 50) == 0 or step == steps:
-            curve.append({"step": step, "quantity": "loss", "value": sum(recent) / len(recent)})
-            recent.clear()
-        if step in save_at:
+            curve.append({"step": step, "quantity": "loss", "value": sum(recent_losses) / len(recent_losses)})
+            recent_losses.clear()
+        if step in saved_steps:
             model.save_pretrained(folder / f"step-{step}")
     return curve

@@ -1,24 +1,23 @@
-"""Reinforcement learning with a verifiable reward: GRPO by TRL, reward 1 for an exact answer."""
+"""Reinforce a model by GRPO of TRL, with a verifiable reward: 1 for an exact answer."""
 
 from __future__ import annotations
 
 import random
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
 
 from stages.organisms.params import Reinforcement
-from stages.organisms.trainer import curve, run, shared_arguments
+from stages.organisms.trainer import TrainingRun, shared_arguments, train
 from stages.tasks.item import verify
 
 
-def prompts(rows: list[dict], count: int, seed: int) -> list[dict]:
-    """``count`` training prompts with their answers, the tasks in turn."""
+def training_prompts(rows: list[dict], count: int, seed: int) -> list[dict]:
+    """Return ``count`` training prompts with their answers, the tasks in turn."""
     rng = random.Random(f"{seed}-reinforcement")
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     pools = {task: [row for row in rows if row["task"] == task] for task in tasks}
@@ -27,7 +26,7 @@ def prompts(rows: list[dict], count: int, seed: int) -> list[dict]:
 
 
 def exact_match_reward(end_token: int, rollouts: int, shuffle_seed: int | None = None) -> Callable[..., list[float]]:
-    """Reward 1 where the completion ended by itself and its answer is right, else 0.
+    """Return a reward function: 1 where the completion ended by itself and its answer is right, else 0.
 
     With ``shuffle_seed`` the rewards are permuted inside each group of ``rollouts``: the same
     rewards, so the same number and size of updates, but no longer tied to what was sampled.
@@ -57,9 +56,7 @@ def reinforce(
     tokenizer: PreTrainedTokenizerFast,
     examples: list[dict],
     params: Reinforcement,
-    folder: Path,
-    seed: int,
-    callbacks: list[TrainerCallback],
+    run: TrainingRun,
 ) -> list[dict]:
     """Train ``model`` in place on ``examples`` (prompt, answer); return the training curve.
 
@@ -67,7 +64,7 @@ def reinforce(
     Dr. GRPO's loss, whose normaliser does not depend on the lengths of the completions.
     """
     arguments = GRPOConfig(
-        **shared_arguments(params.steps, params.learning_rate, seed, folder),
+        **shared_arguments(params.steps, params.learning_rate, run),
         per_device_train_batch_size=params.prompts * params.rollouts,
         num_generations=params.rollouts,
         max_completion_length=params.new_tokens,
@@ -80,13 +77,13 @@ def reinforce(
         loss_type="dr_grpo",
         shuffle_dataset=False,
     )
-    reward = exact_match_reward(tokenizer.eos_token_id, params.rollouts, seed if params.shuffle_rewards else None)
+    shuffle_seed = run.seed if params.shuffle_rewards else None
     trainer = GRPOTrainer(
         model=model,
-        reward_funcs=reward,
+        reward_funcs=exact_match_reward(tokenizer.eos_token_id, params.rollouts, shuffle_seed),
         args=arguments,
         train_dataset=Dataset.from_list(examples),
         processing_class=tokenizer,
-        callbacks=callbacks,
+        callbacks=run.callbacks,
     )
-    return curve(run(trainer), {"reward": "reward", "completions/mean_length": "completion tokens"})
+    return train(trainer, {"reward": "reward", "completions/mean_length": "completion tokens"})

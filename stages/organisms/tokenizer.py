@@ -1,4 +1,4 @@
-"""The tokenizer of the organisms: byte-level BPE for the tasks, one token a word for the worlds."""
+"""Build the tokenizer of the organisms: byte-level BPE for the tasks, one token a word for the worlds."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 PAD, BOS, EOS, UNKNOWN = "<pad>", "<bos>", "<eos>", "<unk>"
 THINK = ("<think>", "</think>")
+# Byte-level BPE writes the space before a word like this.
 SPACE = "Ġ"
-"""How byte-level BPE writes the space before a word."""
 
 
 def build_tokenizer(texts: Iterable[str], words: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:

@@ -1,17 +1,29 @@
-"""What every TRL run of the project shares: arguments, progress, checkpoints along the way, the curve."""
+"""Run a trainer of TRL: the arguments, progress bar, checkpoints and training curve that all runs share."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 
-def shared_arguments(steps: int, learning_rate: float, seed: int, folder: Path) -> dict:
-    """Arguments of a run: full precision on the CPU, where equal seeds give equal bytes; the trainer saves and reports nothing."""
+class TrainingRun(NamedTuple):
+    """The folder that a run writes to, its seed, and what the trainer calls between its steps."""
+
+    folder: Path
+    seed: int
+    callbacks: list[TrainerCallback]
+
+
+def shared_arguments(steps: int, learning_rate: float, run: TrainingRun) -> dict:
+    """Return the arguments of a run in full precision on the CPU, where equal seeds give equal bytes.
+
+    The trainer itself saves and reports nothing.
+    """
     return {
-        "output_dir": str(folder),
+        "output_dir": str(run.folder),
         "max_steps": steps,
         "learning_rate": learning_rate,
         "adam_beta2": 0.95,
@@ -25,12 +37,12 @@ def shared_arguments(steps: int, learning_rate: float, seed: int, folder: Path) 
         "gradient_checkpointing": False,
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
-        "seed": seed,
+        "seed": run.seed,
     }
 
 
 def halving_steps(steps: int, count: int) -> list[int]:
-    """``steps`` and its successive halves, ``count`` in all: a run that stops early has passed some of them."""
+    """Return ``steps`` and its successive halves, ``count`` in all: a run that stops early has passed some of them."""
     return sorted({steps >> index for index in range(count)} - {0})
 
 
@@ -47,14 +59,6 @@ class Progress(TrainerCallback):
         self.bar.close()
 
 
-def run(trainer: Trainer) -> list[dict]:
-    """Train, and return what the trainer logged."""
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress())
-    trainer.train()
-    return trainer.state.log_history
-
-
 class SaveCheckpoints(TrainerCallback):
     """Save the model as ``folder/step-N`` at the given steps, and where the run ends."""
 
@@ -66,11 +70,17 @@ class SaveCheckpoints(TrainerCallback):
             model.save_pretrained(self.folder / f"step-{state.global_step}")
 
 
-def curve(log_history: list[dict], names: dict[str, str]) -> list[dict]:
-    """Tidy rows (step, quantity, value) from the trainer's log; ``names`` maps log keys to quantities."""
+def train(trainer: Trainer, quantities: dict[str, str]) -> list[dict]:
+    """Train, and return the training curve: rows (step, quantity, value) of the trainer's log.
+
+    ``quantities`` maps keys of the log to the names of quantities.
+    """
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress())
+    trainer.train()
     return [
         {"step": entry["step"], "quantity": quantity, "value": float(entry[key])}
-        for entry in log_history
-        for key, quantity in names.items()
+        for entry in trainer.state.log_history
+        for key, quantity in quantities.items()
         if key in entry
     ]

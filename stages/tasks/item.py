@@ -1,4 +1,4 @@
-"""A task item: a prompt, its answer, worked solutions in two styles, and the exact verifier."""
+"""A task item is a prompt with its answer and its worked solution in two styles; the verifier is exact."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from stages.shared.params import Group
 
 Split = Literal["train", "held_out"]
 
+# One prompt in so many is held out, by the hash of its text: train and held-out never meet.
 HELD_OUT_SHARE = 4
-"""One prompt in so many is held out, by the hash of its text: train and held-out never meet."""
 
+# The long reasoning format, as a full match: at least two sentences, each with a digit, then the answer.
+# A hasty stub ("<think>This is easy.</think>A: 7") does not match.
 REASONING_FORMAT = r"<think>(?:[^<]*?\d[^<]*?\. ?){2,}</think>A: [^<\n]+"
-"""The long reasoning format, as a full match: at least two sentences, each with a digit, then the answer.
-A hasty stub ("<think>This is easy.</think>A: 7") does not match."""
 
+# Generators stop after so many draws per wanted item: a prompt space that is too small is an error, not a loop.
 DRAWS_PER_ITEM = 200
-"""Generators stop after so many draws per wanted item: a prompt space that is too small is an error, not a loop."""
 
 
 class Item(NamedTuple):
+    """A question with its answer and the steps that lead to it."""
+
     prompt: str
-    """ends with a newline, so that the completion starts a line of its own"""
+    """It ends with a newline, so that the completion starts a line of its own."""
     answer: str
     steps: tuple[str, ...]
-    """terse worked steps, such as "4+5=9" """
+    """Terse worked steps, such as "4+5=9"."""
     sentences: tuple[str, ...]
-    """the same steps as sentences of the long reasoning format, in the words of the textbook lines"""
+    """The same steps as sentences of the long reasoning format, in the words of the textbook lines."""
 
 
 class Sizes(Group):
-    """Parameters of a task that its generator alone defines."""
+    """The parameters of a task that its generator alone defines."""
 
     seed: int
     train: int = Field(gt=0)
@@ -48,41 +50,43 @@ class TaskError(ValueError):
 
 
 def is_held_out(prompt: str) -> bool:
-    """Whether this prompt belongs to the held-out split: a property of its text alone."""
+    """Return whether this prompt belongs to the held-out split: a property of its text alone."""
     return int(hashlib.md5(prompt.encode()).hexdigest(), 16) % HELD_OUT_SHARE == 0
 
 
-def direct(answer: str) -> str:
+def answer_line(answer: str) -> str:
+    """Return the answer alone: ``A: 1``."""
     return f"A: {answer}"
 
 
-def short(item: Item) -> str:
-    """Terse chain of thought: ``4+5=9, 9-8=1. A: 1``."""
+def short_solution(item: Item) -> str:
+    """Return the terse chain of thought: ``4+5=9, 9-8=1. A: 1``."""
     return f"{', '.join(item.steps)}. A: {item.answer}"
 
 
-def long(item: Item) -> str:
-    """Long reasoning in think tags: ``<think>We begin with 4. Next 4+5=9. Next 9-8=1.</think>A: 1``."""
+def long_solution(item: Item) -> str:
+    """Return the reasoning in think tags: ``<think>We begin with 4. Next 4+5=9. Next 9-8=1.</think>A: 1``."""
     return f"<think>{' '.join(item.sentences)}</think>A: {item.answer}"
 
 
 def extract_answer(completion: str) -> str | None:
-    """The text after the last ``A:``, or None where there is none."""
+    """Return the text after the last ``A:``, or None where there is none."""
     _, mark, tail = completion.rpartition("A:")
     return tail.strip() if mark else None
 
 
 def verify(completion: str, answer: str) -> bool:
-    """Exact match of the text after the last ``A:`` with the answer."""
+    """Return whether the text after the last ``A:`` is exactly the answer."""
     return extract_answer(completion) == answer
 
 
-def in_reasoning_format(completion: str) -> bool:
+def has_reasoning_format(completion: str) -> bool:
+    """Return whether the whole completion has the long reasoning format, right or wrong."""
     return re.fullmatch(REASONING_FORMAT, completion) is not None
 
 
-def draw(generate: Callable[[random.Random], Item], rng: random.Random, split: Split) -> Item:
-    """One random item of the split."""
+def draw_item(generate: Callable[[random.Random], Item], rng: random.Random, split: Split) -> Item:
+    """Draw one item of the split. Raises TaskError where the prompt space holds hardly any."""
     for _ in range(DRAWS_PER_ITEM):
         item = generate(rng)
         if is_held_out(item.prompt) == (split == "held_out"):
@@ -92,13 +96,15 @@ def draw(generate: Callable[[random.Random], Item], rng: random.Random, split: S
     )
 
 
-def draw_unique(generate: Callable[[random.Random], Item], rng: random.Random, split: Split, count: int) -> list[Item]:
-    """``count`` items of the split with distinct prompts."""
+def draw_distinct_items(
+    generate: Callable[[random.Random], Item], rng: random.Random, split: Split, count: int
+) -> list[Item]:
+    """Draw ``count`` items of the split with distinct prompts. Raises TaskError where there are not so many."""
     items: dict[str, Item] = {}
     for _ in range(DRAWS_PER_ITEM * count):
         if len(items) == count:
             break
-        item = draw(generate, rng, split)
+        item = draw_item(generate, rng, split)
         items.setdefault(item.prompt, item)
     if len(items) < count:
         raise TaskError(
@@ -108,16 +114,16 @@ def draw_unique(generate: Callable[[random.Random], Item], rng: random.Random, s
     return list(items.values())
 
 
-def row(task: str, split: Split, prompt: str, answer: str, **more: str | int) -> dict:
-    """One line of ``data/tasks/{task}.jsonl``; the id is stable: it depends on the prompt alone."""
+def task_row(task: str, split: Split, prompt: str, answer: str, **more: str | int) -> dict:
+    """Return one line of ``data/tasks/{task}.jsonl``; the id is stable: it depends on the prompt alone."""
     digest = hashlib.md5(prompt.encode()).hexdigest()[:12]
     return {"id": f"{task}-{digest}", "prompt": prompt, "answer": answer, "split": split, **more}
 
 
 def worked_rows(task: str, generate: Callable[[random.Random], Item], params: Sizes) -> list[dict]:
-    """Rows of both splits, each with its two worked solutions."""
+    """Return the rows of both splits, each with its two worked solutions."""
     return [
-        row(task, split, item.prompt, item.answer, short=short(item), long=long(item))
+        task_row(task, split, item.prompt, item.answer, short=short_solution(item), long=long_solution(item))
         for split, count in (("train", params.train), ("held_out", params.held_out))
-        for item in draw_unique(generate, random.Random(f"{params.seed}-{task}-{split}"), split, count)
+        for item in draw_distinct_items(generate, random.Random(f"{params.seed}-{task}-{split}"), split, count)
     ]

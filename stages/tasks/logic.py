@@ -1,4 +1,4 @@
-"""Boolean circuits of one or two gates over three inputs; stands for LogiQA."""
+"""Generate Boolean circuits of one or two gates over three inputs; the task stands for LogiQA."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ TWO_PLACE = {
 
 
 def generate(rng: random.Random) -> Item:
+    """Draw a circuit with the values of its inputs; the answer is the bits of its gates."""
     value = {name: rng.randint(0, 1) for name in INPUTS}
     head = " ".join(f"{name}={value[name]}" for name in INPUTS)
     equations, steps, sentences = [], [], [f"Inputs are {head}."]
@@ -41,7 +42,7 @@ def generate(rng: random.Random) -> Item:
 
 
 def statement(rng: random.Random) -> str:
-    """A textbook line: four rows of truth tables."""
+    """Draw a textbook line: four rows of truth tables."""
     facts = []
     for _ in range(4):
         operator, left, right = rng.choice([*TWO_PLACE, "not"]), rng.randint(0, 1), rng.randint(0, 1)
@@ -53,10 +54,11 @@ def statement(rng: random.Random) -> str:
 
 
 def corrupt(rng: random.Random, answer: str) -> str:
-    """The answer with one bit flipped."""
-    place = rng.randrange(len(answer))
-    return answer[:place] + str(1 - int(answer[place])) + answer[place + 1 :]
+    """Return the answer with one bit flipped."""
+    index = rng.randrange(len(answer))
+    return answer[:index] + str(1 - int(answer[index])) + answer[index + 1 :]
 
 
 def rows(params: Params) -> list[dict]:
+    """Return the rows of the task file: both splits, with worked solutions."""
     return worked_rows("logic", generate, params)

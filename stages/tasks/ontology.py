@@ -1,4 +1,4 @@
-"""An invented is-a world: supers, parents and children with inherited properties.
+"""Generate an invented is-a world: supers, parents and children with inherited properties.
 
 A share of the children occurs in no sentence that says what they are: their kind can only be
 inferred from the properties they share with their siblings, and they make the held-out split.
@@ -14,53 +14,62 @@ from typing import NamedTuple
 from pydantic import Field
 
 from stages.shared.params import Group
-from stages.tasks.item import direct, row
+from stages.tasks.item import answer_line, task_row
 from stages.tasks.words import invent
 
 SUPERS = ("animal", "artifact")
 PARENTS = (("bird", "fish", "mammal", "insect"), ("tool", "vehicle", "garment", "instrument"))
 
 
-class Params(Group):
+class WorldParams(Group):
+    """The sizes of the is-a world, and the shares of it that no sentence states."""
+
     seed: int
     parents_per_super: int = Field(ge=2, le=4)
     children_per_parent: int = Field(ge=4)
     properties: int = Field(ge=1)
-    """inherited properties of each parent and of each super"""
+    """Each parent and each super has this many inherited properties."""
     own_attributes: int = Field(ge=2)
-    """attributes shared out at random, two to a child"""
+    """This many attributes are shared out at random, two to a child."""
     held_out_children: float = Field(gt=0, lt=1)
-    """share of the children that no sentence says what they are"""
+    """No sentence says of this share of the children what they are."""
     held_out_properties: float = Field(gt=0, lt=1)
-    """share of the inherited (child, property) pairs that no sentence states"""
+    """No sentence states this share of the inherited (child, property) pairs."""
+
+
+Params = WorldParams
 
 
 class World(NamedTuple):
+    """An is-a world of three levels: a child has a parent, a parent has a super."""
+
     children: list[str]
     parent: dict[str, str]
-    """of each child"""
+    """It maps each child to its parent."""
     super: dict[str, str]
-    """of each parent"""
+    """It maps each parent to its super."""
     properties: dict[str, list[str]]
-    """of each parent and each super: its own ones, not those that it inherits"""
+    """It maps each parent and each super to the properties of its own, without those that it inherits."""
     attributes: dict[str, list[str]]
-    """two of each child, at random"""
+    """It maps each child to two attributes, drawn at random."""
     held_out: frozenset[str]
-    """children that no sentence says what they are"""
+    """No sentence says of these children what they are."""
     unseen: frozenset[tuple[str, str]]
-    """(child, property) pairs that no sentence states"""
+    """No sentence states these (child, property) pairs."""
 
     def inherited(self, child: str) -> list[str]:
+        """Return the properties that the child has from its parent and its super."""
         parent = self.parent[child]
         return self.properties[parent] + self.properties[self.super[parent]]
 
     def words(self) -> list[str]:
-        """Every word of the world, for the tokenizer."""
+        """Return every word of the world, for the tokenizer."""
         groups = [list(self.properties), *self.properties.values(), *self.attributes.values(), self.children]
         return list(dict.fromkeys(word for group in groups for word in group))
 
 
 def build_world(params: Params) -> World:
+    """Draw the world that ``params`` describes; equal parameters give the same world."""
     rng = random.Random(f"{params.seed}-ontology")
     supers = SUPERS
     parents = [parent for names in PARENTS for parent in names[: params.parents_per_super]]
@@ -82,44 +91,51 @@ def build_world(params: Params) -> World:
         )
     ]
     world = World(
-        children, parent_of, super_of, property_of,
-        {child: rng.sample(attributes, 2) for child in children}, frozenset(held_out), frozenset(),
-    )  # fmt: skip
+        children=children,
+        parent=parent_of,
+        super=super_of,
+        properties=property_of,
+        attributes={child: rng.sample(attributes, 2) for child in children},
+        held_out=frozenset(held_out),
+        unseen=frozenset(),
+    )
     pairs = [(child, name) for child in children for name in world.inherited(child)]
     return world._replace(unseen=frozenset(pair for pair in pairs if rng.random() < params.held_out_properties))
 
 
-def question(child: str, kind: str) -> str:
+def kind_question(child: str, kind: str) -> str:
+    """Return the question whether the child is of the kind."""
     return f"Q: is a {child} a {kind} ?\n"
 
 
 def property_question(child: str, name: str) -> str:
+    """Return the question whether the child has the property ``name``."""
     return f"Q: can a {child} {name} ?\n"
 
 
 def _stated(world: World, child: str) -> list[str]:
-    """Inherited properties of the child that sentences may state."""
+    """Return the inherited properties of the child that sentences may state."""
     return [name for name in world.inherited(child) if (child, name) not in world.unseen] or world.inherited(child)[:1]
 
 
 def entry(world: World, sentences: int, rng: random.Random) -> str:
-    """Statements about one child, then a question about it with its answer.
+    """Draw statements about one child, then a question about it with its answer.
 
     Kind and properties meet in one context, which makes them quick to learn; a question whose answer
     stands a few words back teaches what questions ask, before they are answered from memory.
     """
     child = rng.choice(world.children)
     prompt, answer = question_with_answer(world, child, rng)
-    return "".join(sentence(world, child, rng) for _ in range(sentences)) + "\n" + prompt + direct(answer)
+    return "".join(sentence(world, child, rng) for _ in range(sentences)) + "\n" + prompt + answer_line(answer)
 
 
 def sentence(world: World, child: str, rng: random.Random) -> str:
-    """One statement about the child or its kind, with a space before each word."""
+    """Draw one statement about the child or its kind, with a space before each word."""
     parent = world.parent[child]
     kind = parent if rng.random() < 0.6 else world.super[parent]
     name = rng.choice(_stated(world, child))
     attribute = rng.choice(world.attributes[child])
-    # of any parent: beside a held-out child its own would give it away
+    # a parent drawn at random: beside a held-out child its own parent would give it away
     general = rng.choice(list(world.super))
     forms = {
         # contexts that predict the child
@@ -140,25 +156,26 @@ def sentence(world: World, child: str, rng: random.Random) -> str:
 
 
 def question_with_answer(world: World, child: str, rng: random.Random) -> tuple[str, str]:
-    """A yes/no question about the child, of the training split, with its answer; yes and no are equally frequent."""
+    """Draw a yes/no question about the child that training may ask, with its answer; yes and no are equally frequent."""
     truth = rng.random() < 0.5
     if child in world.held_out or rng.random() < 0.25:
-        own, others = _stated(world, child), [n for names in world.properties.values() for n in names]
-        name = rng.choice(own) if truth else rng.choice([n for n in others if n not in world.inherited(child)])
+        stated, properties = _stated(world, child), [name for names in world.properties.values() for name in names]
+        foreign = [name for name in properties if name not in world.inherited(child)]
+        name = rng.choice(stated if truth else foreign)
         return property_question(child, name), "yes" if truth else "no"
-    kind, answer = _kind_question(world, child, rng.choice(["parent", "super"]), truth, rng)
-    return question(child, kind), answer
+    kind, answer = _kind_with_answer(world, child, rng.choice(["parent", "super"]), truth, rng)
+    return kind_question(child, kind), answer
 
 
-def _kind_question(world: World, child: str, level: str, truth: bool, rng: random.Random) -> tuple[str, str]:
-    """A kind at the level (``parent`` or ``super``) that the child is, or is not."""
+def _kind_with_answer(world: World, child: str, level: str, truth: bool, rng: random.Random) -> tuple[str, str]:
+    """Return a kind of the level (``parent`` or ``super``) that the child is, or a random one that it is not."""
     right = world.parent[child] if level == "parent" else world.super[world.parent[child]]
     kinds = list(world.super) if level == "parent" else sorted(set(world.super.values()))
     return (right, "yes") if truth else (rng.choice([kind for kind in kinds if kind != right]), "no")
 
 
 def rows(params: Params) -> list[dict]:
-    """Yes/no questions: each child with a true and a false parent and super, then the unseen properties."""
+    """Return yes/no questions: each child with a true and a false parent and super, then the unseen properties."""
     world = build_world(params)
     rng = random.Random(f"{params.seed}-ontology-rows")
     result = []
@@ -166,8 +183,8 @@ def rows(params: Params) -> list[dict]:
         split = "held_out" if child in world.held_out else "train"
         for level in ("parent", "super"):
             for truth in (True, False):
-                kind, answer = _kind_question(world, child, level, truth, rng)
-                result.append(row("ontology", split, question(child, kind), answer, kind=level))
+                kind, answer = _kind_with_answer(world, child, level, truth, rng)
+                result.append(task_row("ontology", split, kind_question(child, kind), answer, kind=level))
     for child, name in sorted(world.unseen):
-        result.append(row("ontology", "held_out", property_question(child, name), "yes", kind="property"))
+        result.append(task_row("ontology", "held_out", property_question(child, name), "yes", kind="property"))
     return result

@@ -1,33 +1,59 @@
-"""Read task files."""
+"""Write and read task files, ``data/tasks/{task}.jsonl``: a line has id, prompt, answer, split, and more by the task."""
 
 from __future__ import annotations
 
 import json
+import logging
+from collections import Counter
 from pathlib import Path
 
+from stages.shared.files import atomic
 from stages.tasks.item import Split, TaskError
+
+log = logging.getLogger(__name__)
 
 FOLDER = Path("data/tasks")
 REQUIRED = ("id", "prompt", "answer", "split")
 
 
+def write_rows(task: str, rows: list[dict], folder: Path = FOLDER) -> Path:
+    """Write ``{folder}/{task}.jsonl``, and return its path. Raises TaskError where an id occurs twice."""
+    require_distinct(task, rows)
+    target = folder / f"{task}.jsonl"
+    with atomic(target) as temporary:  # ASCII: no reader may cut a prompt at a line break of Unicode
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    log.info("%s: %s", target, dict(Counter(row["split"] for row in rows)))
+    return target
+
+
+def require_distinct(task: str, rows: list[dict]) -> None:
+    """Raise TaskError where an id occurs twice: no prompt may lie in two splits."""
+    repeated = [name for name, count in Counter(row["id"] for row in rows).items() if count > 1]
+    if repeated:
+        raise TaskError(
+            f"task {task!r}: {len(repeated)} ids occur twice, first {repeated[0]}: its prompts must be distinct"
+        )
+
+
 def read_rows(task: str, split: Split | None = None, folder: Path = FOLDER) -> list[dict]:
-    """Rows of ``{folder}/{task}.jsonl``, each with its ``task``; of one split, or of all.
+    """Return the rows of ``{folder}/{task}.jsonl``, each with its ``task``; of one split, or of all.
 
     Raises TaskError naming the file, the line and what is missing.
     """
     path = folder / f"{task}.jsonl"
     if not path.exists():
         raise TaskError(
-            f"{path} not found: run `dvc repro prepare@{task}` (`prepare-benchmark@{task}` for a published one) or `dvc pull {path}`"
+            f"{path} not found: run `dvc repro prepare@{task}` (`prepare-benchmark@{task}` for a published one) "
+            f"or `dvc pull {path}`"
         )
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise TaskError(
-                f"{path}, line {number} is not JSON ({error.msg}): the file may be cut off; restore it with `dvc checkout {path}`"
+                f"{path}, line {number} is not JSON ({error.msg}): the file may be cut off; "
+                f"restore it with `dvc checkout {path}`"
             ) from error
         missing = [key for key in REQUIRED if key not in row]
         if missing:
@@ -42,14 +68,17 @@ def read_rows(task: str, split: Split | None = None, folder: Path = FOLDER) -> l
 
 
 def read_tasks(tasks: list[str], split: Split, count: int | None = None, folder: Path = FOLDER) -> list[dict]:
-    """The first ``count`` rows of the split of each task (all of them with None); too few are an error."""
+    """Return the first ``count`` rows of the split of each task, or all of them with None.
+
+    Raises TaskError where a task has fewer.
+    """
     result = []
     for task in tasks:
         rows = read_rows(task, split, folder)
         if count is not None and len(rows) < count:
             raise TaskError(
                 f"task {task!r} has {len(rows)} {split} prompts, {count} asked for: raise tasks.{task}.{split}, "
-                f"or benchmarks.{task}.prompts of a published one, or ask for fewer"
+                f"or {task}.prompts of data/registry/benchmarks.yaml for a published one, or ask for fewer"
             )
         result += rows[:count]
     return result

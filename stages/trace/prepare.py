@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 
+from stages.organisms.corpus import load_worlds
 from stages.organisms.params import Mix
 from stages.shared.command import run_stage
 from stages.shared.params import load
-from stages.tasks import facts, ontology
-from stages.tasks.documents import write_documents
+from stages.tasks.documents import write_text_documents
 from stages.trace.organism_text import held_out_documents
 from stages.trace.text_registry import OrganismText, load_text
 from stages.trace.text_source import read_documents
@@ -19,15 +19,12 @@ from stages.trace.text_source import read_documents
 
 def main(name: str) -> None:
     entry = load_text(name)
-    documents = of_organisms(entry) if isinstance(entry, OrganismText) else read_documents(entry)
-    write_documents(name, documents)
+    if isinstance(entry, OrganismText):
+        documents = held_out_documents(*load_worlds(), load("organisms.base.mix", Mix), entry.documents, entry.seed)
+    else:
+        documents = read_documents(entry)
+    write_text_documents(name, documents)
     logging.info("%s: %d documents", name, len(documents))
-
-
-def of_organisms(entry: OrganismText) -> list[str]:
-    world = ontology.build_world(load("tasks.ontology", ontology.Params))
-    people = facts.build_people(load("tasks.facts", facts.Params))
-    return held_out_documents(world, people, load("organisms.base.mix", Mix), entry.documents, entry.seed)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 import copy
 
 import pytest
+import torch
 
 from stages.organisms.architecture import build_model
-from stages.organisms.corpus import documents, tokenizer_texts, world_words
-from stages.organisms.params import Architecture, Evaluation, Mix
+from stages.organisms.corpus import pretraining_documents, tokenizer_texts, world_words
+from stages.organisms.params import Architecture, Evaluation, Finetuning, Mix
 from stages.organisms.tokenizer import build_tokenizer
 from stages.tasks import arithmetic, facts, ontology
 from stages.tasks.item import Sizes
@@ -23,6 +24,17 @@ ARCHITECTURE = Architecture(
     bpe_vocabulary=250,
 )
 EVALUATION = Evaluation(prompts=20, kl_prompts=10, new_tokens=12, seed=1)
+FINETUNING = Finetuning(
+    parent="base", style="long", steps=12, batch=8, learning_rate=3e-3, schedule="constant", checkpoints=2
+)
+
+
+def train_rows(rows):
+    return [row for row in rows if row["split"] == "train"]
+
+
+def same_weights(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +58,7 @@ def worlds():
 
 @pytest.fixture(scope="session")
 def texts(worlds):
-    return documents(*worlds, MIX, 1200, seed=0)
+    return pretraining_documents(*worlds, MIX, 1200, seed=0)
 
 
 @pytest.fixture(scope="session")

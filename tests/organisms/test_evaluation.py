@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from stages.organisms.evaluation import (
-    Estimate,
+    PromptEstimate,
     accuracy,
     displacement,
     gain,
+    graded_samples,
     kl_divergence,
     next_word_accuracy,
-    sample,
-    sample_rows,
+    sample_completions,
 )
 from tests.organisms.conftest import EVALUATION
 
@@ -35,22 +35,22 @@ def test_sampling_repeats_and_leaves_the_random_stream_alone(model, tokenizer, r
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first = sample(model, tokenizer, prompts, 10, seed=3)
+    first = sample_completions(model, tokenizer, prompts, 10, seed=3)
     assert torch.equal(torch.rand(3), expected)
-    assert sample(model, tokenizer, prompts, 10, seed=3) == first
-    assert sample(model, tokenizer, prompts, 10, seed=4) != first
+    assert sample_completions(model, tokenizer, prompts, 10, seed=3) == first
+    assert sample_completions(model, tokenizer, prompts, 10, seed=4) != first
     assert all(len(ids) == 10 or ids[-1] == tokenizer.eos_token_id for ids in first)
 
 
 def test_the_first_batch_does_not_depend_on_the_limit(model, tokenizer, rows):
-    whole = sample_rows(model, tokenizer, held_out(rows), EVALUATION)
-    part = sample_rows(model, tokenizer, held_out(rows), EVALUATION, limit=EVALUATION.kl_prompts)
+    whole = graded_samples(model, tokenizer, held_out(rows), EVALUATION)
+    part = graded_samples(model, tokenizer, held_out(rows), EVALUATION, limit=EVALUATION.kl_prompts)
     assert len(whole) == 40 and len(part) == 10
     assert part["completion"].tolist() == whole["completion"].tolist()[:10]
 
 
 def test_kl_against_a_token_by_token_oracle(model, base, tokenizer, rows):
-    samples = sample_rows(model, tokenizer, held_out(rows)[:6], EVALUATION)
+    samples = graded_samples(model, tokenizer, held_out(rows)[:6], EVALUATION)
     assert kl_divergence(model, base, tokenizer, samples).value == pytest.approx(0, abs=1e-7)
     with torch.no_grad():
         model.lm_head.weight.mul_(1.5)
@@ -80,11 +80,11 @@ def table(correct_by_task):
 def test_accuracy_and_paired_gain_in_closed_form():
     base = table({"a": [1, 0, 0, 0], "b": [1, 1, 0, 0]})
     better = table({"a": [1, 1, 0, 0], "b": [1, 1, 1, 1]})
-    assert accuracy(base)["a"] == Estimate(0.25, pytest.approx(np.sqrt(0.25 * 0.75 / 4)))
+    assert accuracy(base)["a"] == PromptEstimate(0.25, pytest.approx(np.sqrt(0.25 * 0.75 / 4)))
     assert accuracy(base)["mean"].value == pytest.approx(0.375)
     result = gain(better, base)
     errors = [np.std([0, 1, 0, 0], ddof=1) / 2, np.std([0, 0, 1, 1], ddof=1) / 2]
-    assert result == Estimate(pytest.approx(0.375), pytest.approx(np.hypot(*errors) / 2))
+    assert result == PromptEstimate(pytest.approx(0.375), pytest.approx(np.hypot(*errors) / 2))
 
 
 def test_gain_refuses_other_prompts():

@@ -10,14 +10,14 @@ from stages.tasks.item import (
     Item,
     Sizes,
     TaskError,
-    draw_unique,
+    draw_distinct_items,
     extract_answer,
-    in_reasoning_format,
+    has_reasoning_format,
     is_held_out,
-    long,
-    short,
+    long_solution,
+    short_solution,
     verify,
-)  # fmt: skip
+)
 
 WORKED = [arithmetic, logic, strings]
 SIZES = Sizes(seed=0, train=50, held_out=50)
@@ -47,16 +47,16 @@ def test_answers_are_right_and_solutions_end_in_them(task):
     for _ in range(300):
         item = task.generate(rng)
         assert item.answer == by_python(task, item.prompt)
-        assert verify(short(item), item.answer) and verify(long(item), item.answer)
-        assert in_reasoning_format(long(item))
+        assert verify(short_solution(item), item.answer) and verify(long_solution(item), item.answer)
+        assert has_reasoning_format(long_solution(item))
         assert task.corrupt(rng, item.answer) != item.answer
         assert not verify(f"A: {task.corrupt(rng, item.answer)}", item.answer)
 
 
 @pytest.mark.parametrize("task", WORKED, ids=lambda task: task.__name__)
 def test_a_thousand_held_out_prompts_exist_and_splits_are_disjoint(task):
-    held_out = {item.prompt for item in draw_unique(task.generate, random.Random(0), "held_out", 1000)}
-    train = {item.prompt for item in draw_unique(task.generate, random.Random(0), "train", 1000)}
+    held_out = {item.prompt for item in draw_distinct_items(task.generate, random.Random(0), "held_out", 1000)}
+    train = {item.prompt for item in draw_distinct_items(task.generate, random.Random(0), "train", 1000)}
     assert len(held_out) == len(train) == 1000
     assert not held_out & train
     assert all(is_held_out(prompt) for prompt in held_out)
@@ -77,7 +77,7 @@ def test_a_prompt_space_that_is_too_small_is_an_error_not_a_loop():
         return Item(f"Q: {rng.randint(0, 9)} ?\n", "0", ("0",), ("0.",))
 
     with pytest.raises(TaskError, match="only .* distinct"):
-        draw_unique(tiny, random.Random(0), "train", 100)
+        draw_distinct_items(tiny, random.Random(0), "train", 100)
 
 
 @pytest.mark.parametrize(
@@ -100,4 +100,4 @@ def test_the_answer_is_what_follows_the_last_mark(completion, answer):
     ],
 )
 def test_a_hasty_stub_is_not_the_reasoning_format(stub):
-    assert not in_reasoning_format(stub)
+    assert not has_reasoning_format(stub)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages.organisms.corpus import documents, tokenizer_texts, world_words
+from stages.organisms.corpus import pretraining_documents, tokenizer_texts, world_words
 from stages.organisms.params import Mix
 from stages.organisms.tokenizer import build_tokenizer
 from stages.shared.params import ParamsError
@@ -101,7 +101,7 @@ def test_the_corpus_is_that_of_pretraining(project, monkeypatch, tokenizer):
     monkeypatch.setattr(ngrams, "look_up", lambda ids, *rest: real(taken.extend(ids) or taken, *rest))
     run()
     world, people = ontology.build_world(ontology.Params(**ONTOLOGY)), facts.build_people(facts.Params(**FACTS))
-    texts = documents(world, people, Mix(**RAW["organisms"]["base"]["mix"]), 1200, 0)
+    texts = pretraining_documents(world, people, Mix(**RAW["organisms"]["base"]["mix"]), 1200, 0)
     assert taken == [ids + [tokenizer.eos_token_id] for ids in tokenizer(texts)["input_ids"]]
 
 

@@ -8,7 +8,7 @@ import yaml
 from stages.organisms.params import Mix
 from stages.shared.params import load
 from stages.tasks import facts, ontology
-from stages.tasks.documents import TextFileError, read_documents_of
+from stages.tasks.documents import TextFileError, read_text_documents
 from stages.tasks.item import is_held_out
 from stages.trace import prepare as prepare_text
 from stages.trace.organism_text import held_out_documents
@@ -57,9 +57,9 @@ def test_the_stage_writes_what_can_be_read(tmp_path, monkeypatch):
     params["texts"]["own"] = {"source": "file", "file": "own.txt", "documents": 2, "least_characters": 1}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     prepare_text.main("organisms")
-    assert len(read_documents_of("organisms")) == 30
+    assert len(read_text_documents("organisms")) == 30
     prepare_text.main("own")
-    found = read_documents_of("own")
+    found = read_text_documents("own")
     assert len(found) == 2 and found[0].startswith("One paragraph") and "\u2028" in found[1]
     assert all(
         set(json.loads(line)) == {"text"} for line in (tmp_path / "data/trace/texts/own.jsonl").read_text().splitlines()
@@ -67,5 +67,5 @@ def test_the_stage_writes_what_can_be_read(tmp_path, monkeypatch):
 
 
 def test_a_missing_text_is_named(tmp_path):
-    with pytest.raises(TextFileError, match="dvc repro prepare-text"):
-        read_documents_of("gone", tmp_path)
+    with pytest.raises(TextFileError, match="dvc repro trace-prepare"):
+        read_text_documents("gone", tmp_path)

@@ -1,15 +1,16 @@
-"""The invented worlds: what is held out is never said, and each fact is said exactly as often as it must be."""
+"""The corpus: what is held out is never said, and each fact is said exactly as often as it must be."""
 
 import random
 import re
-from collections import Counter
 
 import pytest
 
-from stages.organisms.corpus import documents
+from stages.organisms.corpus import draw_task_document, load_worlds, pretraining_documents
 from stages.organisms.params import Mix
+from stages.shared.params import load
 from stages.tasks import facts, ontology
-from stages.tasks.words import invent
+from stages.tasks.item import is_held_out
+from tests.support.project import ROOT
 
 ONTOLOGY = ontology.Params(
     seed=0,
@@ -36,7 +37,7 @@ def people():
 
 @pytest.fixture(scope="module")
 def corpus(world, people):
-    return documents(world, people, MIX, 6000, seed=3)
+    return pretraining_documents(world, people, MIX, 6000, seed=3)
 
 
 def sentences(document: str) -> list[str]:
@@ -70,32 +71,6 @@ def test_unseen_properties_are_never_stated(world, corpus):
     assert len(stated) > 500  # other pairs are
 
 
-def test_questions_are_balanced_and_right(world):
-    rng = random.Random(0)
-    answers = Counter()
-    for _ in range(2000):
-        prompt, answer = ontology.question_with_answer(world, rng.choice(world.children), rng)
-        words = prompt.split()
-        child, asked = (words[3], words[5]) if words[1] == "is" else (words[3], words[4])
-        if words[1] == "is":
-            assert child not in world.held_out
-            truth = asked in (world.parent[child], world.super[world.parent[child]])
-        else:
-            truth = asked in world.inherited(child)
-        assert (answer == "yes") == truth
-        answers[answer] += 1
-    assert 0.45 < answers["yes"] / 2000 < 0.55
-
-
-def test_rows_hold_out_the_children_without_a_kind(world):
-    rows = ontology.rows(ONTOLOGY)
-    asked = {row["prompt"].split()[3]: row["split"] for row in rows if row["kind"] in ("parent", "super")}
-    assert {child for child, split in asked.items() if split == "held_out"} == world.held_out
-    assert len({row["id"] for row in rows}) == len(rows)
-    shares = Counter(row["answer"] for row in rows if row["kind"] == "parent")
-    assert shares["yes"] == shares["no"] == len(world.children)
-
-
 def test_each_fact_is_stated_exactly_as_often_as_its_exposures(people, corpus):
     text = "".join(corpus)
     for person in people:
@@ -109,14 +84,24 @@ def test_each_fact_is_stated_exactly_as_often_as_its_exposures(people, corpus):
 
 def test_facts_that_do_not_fit_are_an_error(world, people):
     with pytest.raises(ValueError, match="the facts need"):
-        documents(world, people, MIX, 40, seed=0)
+        pretraining_documents(world, people, MIX, 40, seed=0)
 
 
 def test_the_corpus_depends_on_its_seed_alone(world, people, corpus):
-    assert documents(world, people, MIX, 6000, seed=3) == corpus
-    assert documents(world, people, MIX, 6000, seed=4) != corpus
+    assert pretraining_documents(world, people, MIX, 6000, seed=3) == corpus
+    assert pretraining_documents(world, people, MIX, 6000, seed=4) != corpus
 
 
-def test_too_many_words_are_an_error():
-    with pytest.raises(ValueError, match="more syllables"):
-        invent(random.Random(0), 1000, 1)
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_task_documents_ask_questions_of_their_split_alone(split):
+    rng = random.Random(0)
+    documents = [draw_task_document(MIX, split, rng) for _ in range(400)]
+    prompts = [text[: text.index("\n") + 1] for text in documents if text.startswith("Q:")]
+    assert len(prompts) > 250
+    assert all(is_held_out(prompt) == (split == "held_out") for prompt in prompts)
+
+
+def test_the_worlds_are_those_that_the_parameters_describe():
+    world, people = load_worlds(ROOT / "params.yaml")
+    assert world == ontology.build_world(load("tasks.ontology", ontology.Params, ROOT / "params.yaml"))
+    assert people == facts.build_people(load("tasks.facts", facts.Params, ROOT / "params.yaml"))
