@@ -44,9 +44,9 @@ class Projection(NamedTuple):
 class SignatureContrasts(NamedTuple):
     """Inner products between prompts; rows and columns of a subset of prompts are those of the subset."""
 
-    between: np.ndarray
+    differences: np.ndarray
     """(..., n, n) of the differences of the two models' signatures: ⟨X_i - Y_i, X_j - Y_j⟩"""
-    within: np.ndarray
+    averages: np.ndarray
     """(..., n, n) mean of the two models' own: (⟨X_i, X_j⟩ + ⟨Y_i, Y_j⟩) / 2"""
 
 
@@ -190,10 +190,11 @@ def signature_distance(contrasts: SignatureContrasts) -> SignatureDistance:
     conservative. The root of ``squared`` is what a distance is, but has no unbiased estimate. Raises
     SignatureError below 2 prompts. Source: Gretton et al. 2012 (the form for paired samples).
     """
-    between, within = contrasts
-    if (n := between.shape[-1]) < 2:
+    differences, averages = contrasts
+    if (n := differences.shape[-1]) < 2:
         raise SignatureError(f"a distance between sets of paths needs at least 2 prompts, found {n}")
-    return SignatureDistance(_off_diagonal(between), np.einsum("...ii->...", within) / n - _off_diagonal(within))
+    dispersion = np.einsum("...ii->...", averages) / n - _off_diagonal(averages)
+    return SignatureDistance(_off_diagonal(differences), dispersion)
 
 
 def _off_diagonal(matrix: np.ndarray) -> np.ndarray:

@@ -12,26 +12,27 @@ from stages.paradigms.params import Hypotheses, Hypothesis
 from stages.paradigms.training_metrics import Training, read_training
 from stages.shared.params import ParamsError
 from stages.shared.study import RECIPES, Study, all_tasks, organism_models
-from stages.statistics.contrast import Curve, contrast
+from stages.statistics.contrast import LayerValues, contrast
 from stages.statistics.legacy import over_layers
 from stages.statistics.verdict import holm, scope, verdict
 
+# Quantity: the measure and variant that the prior study tested.
 LEGACY = {"preservation_index": ("preservation", "raw_legacy"), "effective_rank": ("effective_rank", "raw_singular")}
-"""Measure and variant that the prior study tested, by quantity."""
+# Effect: the distance from the base at which the control is matched.
 MATCHED = {"at_matched_displacement": "displacement", "at_matched_kl": "kl"}
 
 
 def pairs_of(hypothesis: Hypothesis, study: Study) -> list[tuple[str, str]]:
-    """The (more, less) models, one pair a family; empty when an organism is left out of this study.
+    """Return the (more, less) models, one pair a family; none when an organism is left out of this study.
 
     Raises ParamsError on a name that is neither an organism nor a model of the study.
     """
     sides = (hypothesis.more, hypothesis.less)
     for name in sides:
         if name not in RECIPES and name not in study.models:
-            known = ", ".join([*RECIPES, *study.models])
+            names = ", ".join([*RECIPES, *study.models])
             raise ParamsError(
-                f"hypotheses.declared: {hypothesis.name} names {name!r}, which is no organism and not in study.models: expected one of {known}"
+                f"hypotheses.declared: {hypothesis.name} names {name!r}, which is no organism and not in study.models: expected one of {names}"
             )
     slugs = [name in study.models for name in sides]
     if all(slugs):
@@ -51,14 +52,19 @@ def pairs_of(hypothesis: Hypothesis, study: Study) -> list[tuple[str, str]]:
 
 
 def left_out(hypothesis: Hypothesis, study: Study) -> list[str]:
-    """Organisms of the hypothesis that this study does not run."""
+    """Return the organisms of the hypothesis that this study does not run."""
     return [
         name for name in (hypothesis.more, hypothesis.less) if name not in study.models and name not in study.organisms
     ]
 
 
 def assess(params: Hypotheses, study: Study, k: int, records: Path, training: Path) -> list[dict]:
-    """One row for each declared hypothesis, in order: estimates, Holm-corrected over those tested, and verdicts."""
+    """Return one row for each declared hypothesis, in order: estimates, p Holm-corrected over those tested, and verdicts.
+
+    A row is one of `plots/hypotheses.csv`; `metrics.hypothesis_metrics` chooses from it. ``k``: leading directions of
+    preservation. ``records``, ``training``: the folders of the measured models' tables and of the training records.
+    Raises ParamsError and TableError as `pairs_of`, `layer_curves.curve` and `read_training` do.
+    """
     rows = [_estimate(hypothesis, params, study, k, records, training) for hypothesis in params.declared]
     tested = [row for row in rows if "estimate" in row]
     for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
@@ -69,7 +75,7 @@ def assess(params: Hypotheses, study: Study, k: int, records: Path, training: Pa
 
 
 def _estimate(hypothesis: Hypothesis, params: Hypotheses, study: Study, k: int, records: Path, training: Path) -> dict:
-    """Everything about one hypothesis but its corrected p and verdict."""
+    """Return everything about one hypothesis but its corrected p and verdict."""
     row = {
         "hypothesis": hypothesis.name,
         **hypothesis.model_dump(include={"quantity", "more", "less", "effect", "aggregation"}),
@@ -81,41 +87,43 @@ def _estimate(hypothesis: Hypothesis, params: Hypotheses, study: Study, k: int, 
         }
     if not pairs:
         return row | {"verdict": "not tested: study.seeds is empty"}
-    read = [
+    curves = [
         tuple(_quantity(records / model, hypothesis, params.site, k, all_tasks(study)) for model in pair)
         for pair in pairs
     ]
     try:
-        found = contrast(read, 1 - params.alpha, params.families_for_paradigms)
+        estimates = contrast(curves, 1 - params.alpha, params.families_for_paradigms)  # estimate, low, high, p …
     except ValueError as error:
         return row | {"verdict": f"not tested: {error}"}
-    row |= {"families": len(pairs), "scope": scope(len(pairs), params.families_for_paradigms), **found._asdict()}
-    row |= _trained(hypothesis, pairs, study, params.matched_within, training)
+    row |= {"families": len(pairs), "scope": scope(len(pairs), params.families_for_paradigms), **estimates._asdict()}
+    row |= _distances(hypothesis, pairs, study, params.matched_within, training)
     return row | _legacy(records, pairs[0], hypothesis, params.site, all_tasks(study))
 
 
-def _quantity(folder: Path, hypothesis: Hypothesis, site: str, k: int, tasks: Sequence[str]) -> Curve:
-    """A model's curve of the hypothesis' quantity; effective ranks as logarithms, for relative differences."""
-    where = (hypothesis.aggregation, site, tasks)
+def _quantity(folder: Path, hypothesis: Hypothesis, site: str, k: int, tasks: Sequence[str]) -> LayerValues:
+    """Return a model's curve of the hypothesis' quantity; effective ranks as logarithms, for relative differences."""
+    location = (hypothesis.aggregation, site, tasks)
     if hypothesis.quantity == "preservation_index":
-        return curve(folder, "preservation", f"centred_k{k}", "index", *where)
-    return curve(folder, "effective_rank", "centred_singular", "value", *where, np.log)
+        return curve(folder, "preservation", f"centred_k{k}", "index", *location)
+    return curve(folder, "effective_rank", "centred_singular", "value", *location, np.log)
 
 
-def _trained(
-    hypothesis: Hypothesis, pairs: Sequence[tuple[str, str]], study: Study, within: float, training: Path
+def _distances(
+    hypothesis: Hypothesis, pairs: Sequence[tuple[str, str]], study: Study, largest_gap: float, training: Path
 ) -> dict:
-    """Displacement and KL of both sides, means over families, and why a controlled effect is not decided."""
+    """Return displacement and KL of both sides, means over families, and why a controlled effect is not decided."""
     records = [[_training(model, study, training) for model in pair] for pair in pairs]
-    found = {
-        f"{field}_{side}": float(np.mean([getattr(pair[i], field) for pair in records]))
-        for field in ("displacement", "kl")
-        for i, side in enumerate(("more", "less"))
+    more, less = zip(*records, strict=True)
+    means = {
+        "displacement_more": float(np.mean([side.displacement for side in more])),
+        "displacement_less": float(np.mean([side.displacement for side in less])),
+        "kl_more": float(np.mean([side.kl for side in more])),
+        "kl_less": float(np.mean([side.kl for side in less])),
     }
-    wanted = MATCHED.get(hypothesis.effect)
-    gaps = [side.gap for pair in records for side in pair if wanted and side.matched_by == wanted]
+    distance = MATCHED.get(hypothesis.effect)
+    gaps = [side.gap for pair in records for side in pair if distance and side.matched_by == distance]
     gap = max(gaps, default=float("nan"))
-    return found | {"matching_gap": gap, "unmatched": _unmatched(wanted, len(gaps) == len(pairs), gap, within)}
+    return means | {"matching_gap": gap, "unmatched": _unmatched(distance, len(gaps) == len(pairs), gap, largest_gap)}
 
 
 def _training(model: str, study: Study, folder: Path) -> Training:
@@ -126,27 +134,35 @@ def _training(model: str, study: Study, folder: Path) -> Training:
     return read_training(folder / f"{model}.json")
 
 
-def _unmatched(wanted: str | None, recorded: bool, gap: float, within: float) -> str:
-    """Why the effect at matched ``wanted`` cannot be told, or nothing."""
-    if not wanted:
+def _unmatched(distance: str | None, recorded: bool, gap: float, largest_gap: float) -> str:
+    """Return why the effect at matched ``distance`` cannot be told, or nothing."""
+    if not distance:
         return ""
     if not recorded:
-        return f"not decided: no record that either side was matched by {wanted}"
-    if not gap <= within:
-        return f"not decided: the control is not matched (gap {100 * gap:.1f} % of the wanted {wanted}, at most {100 * within:g} %)"
+        return f"not decided: no record that either side was matched by {distance}"
+    if not gap <= largest_gap:
+        return f"not decided: the control is not matched (gap {100 * gap:.1f} % of the wanted {distance}, at most {100 * largest_gap:g} %)"
     return ""
 
 
 def _legacy(records: Path, pair: tuple[str, str], hypothesis: Hypothesis, site: str, tasks: Sequence[str]) -> dict:
-    """The prior study's tests on its own kind of number, layers as samples, tasks averaged; of one family, as there."""
+    """Return the prior study's tests on its own kind of number, layers as samples, tasks averaged; of one family, as there."""
     variant = LEGACY[hypothesis.quantity]
     if not all(has(records / model, *variant, hypothesis.aggregation, site) for model in pair):
         return {}  # measured at the study's own position only
     more, less = (
         values(records / model, *variant, hypothesis.aggregation, site, tasks).mean(axis=0) for model in pair
     )  # (layers,)
-    kept = np.isfinite(more) & np.isfinite(less)
-    if kept.sum() < 2:
+    finite = np.isfinite(more) & np.isfinite(less)
+    if finite.sum() < 2:
         return {}
-    found = over_layers(more[kept], less[kept])._asdict()
-    return {f"legacy_{name}": value for name, value in found.items()} | {"legacy_pseudo_replicated": True}
+    tests = over_layers(more[finite], less[finite])
+    return {
+        "legacy_welch_t": tests.welch_t,
+        "legacy_welch_p": tests.welch_p,
+        "legacy_mann_whitney_u": tests.mann_whitney_u,
+        "legacy_mann_whitney_p": tests.mann_whitney_p,
+        "legacy_cohen_d": tests.cohen_d,
+        "legacy_decision": tests.decision,
+        "legacy_pseudo_replicated": True,
+    }

@@ -1,4 +1,4 @@
-"""Token trajectories of a model against its reference's: the rows of one task, site and layer.
+"""The records of the token trajectories of a model against its reference's, at one task, site and layer.
 
 Every measure has no unit: squared lengths are over those between different prompts. Paths are projected onto the
 leading directions of the reference's tokens, on the reference's scale, so that models of one reference compare.
@@ -26,17 +26,15 @@ from stages.geometry.signature import (
     signature_contrasts,
     signature_distance,
 )
+from stages.paradigms.constancy import CONSTANT
 from stages.paradigms.params import PathParams
-from stages.statistics.half_sampling import PAIRS, interval, standard_error
-
-CONSTANT = 1e-10
-"""Dispersion over mean square, at and below which it is rounding."""
+from stages.statistics.half_sampling import PAIRS, half_sample_standard_error, interval
 
 
 def measure_paths(
     reference: Sequence[np.ndarray], model: Sequence[np.ndarray], params: PathParams, quarters: np.ndarray
 ) -> list[dict]:
-    """Rows of ``model`` against ``reference``, paths (tokens, d) paired by prompt.
+    """Return the rows of ``model`` against ``reference``, paths (tokens, d) paired by prompt.
 
     ``quarters`` (R, 4, q) of the prompts. ``resample_baseline`` is the mean, over splits of the prompts in two, of the
     value between the halves of one model (mean of the two models); ``resample_spread`` its standard deviation.
@@ -46,48 +44,39 @@ def measure_paths(
     shared = shared_projection([reference], params.directions)
     x, y = project(reference, shared), project(model, shared)
     halves = np.array([np.concatenate([part[a], part[b]]) for part in quarters for a, b in PAIRS])  # (B, 2 q)
-    compared = [_compare(*one, halves, params.confidence) for one in _all_contrasts(x, y, params)]
+    compared = [_compare(*contrasts, halves, params.confidence) for contrasts in _all_contrasts(x, y, params)]
     return [*itertools.chain.from_iterable(compared), _signed_area(y, halves, params)]
 
 
 def relative_distance(contrasts: SignatureContrasts) -> float:
-    """|E X - E Y|² / E |X - E X|²; 0 without a difference, negative by chance; NaN without dispersion."""
-    found = signature_distance(contrasts)
-    return _ratio(found.squared, found.dispersion, contrasts)
+    """Return |E X - E Y|² / E |X - E X|²: 0 without a difference, negative by chance; NaN without dispersion."""
+    estimate = signature_distance(contrasts)
+    return _ratio(estimate.squared, estimate.dispersion, contrasts)
 
 
 def relative_shift(contrasts: SignatureContrasts) -> float:
-    """Mean of |X_i - Y_i|² over prompts i, over that of |X_i - Y_j|², i ≠ j: 0 to about 1; NaN where none differ."""
-    found = signature_distance(contrasts)
-    return _ratio(np.diagonal(contrasts.differences).mean(), 2 * found.dispersion + found.squared, contrasts)
+    """Return the mean of |X_i - Y_i|² over that of |X_i - Y_j|², i ≠ j, over prompts: 0 to about 1; NaN where none differ."""
+    estimate = signature_distance(contrasts)
+    return _ratio(np.diagonal(contrasts.differences).mean(), 2 * estimate.dispersion + estimate.squared, contrasts)
 
 
 def subset(contrasts: SignatureContrasts, rows: np.ndarray) -> SignatureContrasts:
-    """Those of the prompts ``rows`` alone."""
+    """Return the contrasts of the prompts ``rows`` alone."""
     return SignatureContrasts(*(matrix[np.ix_(rows, rows)] for matrix in contrasts))
 
 
 def between_halves(contrasts: SignatureContrasts, first: np.ndarray, second: np.ndarray) -> SignatureContrasts:
-    """Those of one model's prompts ``first`` against its own ``second``, mean of the two models."""
+    """Return the contrasts of one model's prompts ``first`` against its own ``second``, mean of the two models."""
     gram = contrasts.averages
     across = gram[np.ix_(first, second)]
-    own = gram[np.ix_(first, first)] + gram[np.ix_(second, second)]
-    return SignatureContrasts(own - across - across.T, own / 2)
+    within = gram[np.ix_(first, first)] + gram[np.ix_(second, second)]
+    return SignatureContrasts(within - across - across.T, within / 2)
 
 
-def headline(rows: Sequence[dict]) -> dict[str, float]:
-    """The few numbers that a person compares: means over tasks and layers, the deepest signature's and the areas'."""
-    found = {}
-    for measure in ("signature_distance", "signature_shift", "signed_area_distance"):
-        variant = [row["variant"] for row in rows if row["measure"] == measure][-1]
-        values = [r["value"] for r in rows if (r["measure"], r["variant"], r["missing"]) == (measure, variant, "")]
-        if values:
-            found[f"{measure}_{variant}"] = float(np.mean(values))
-    return found
-
-
-def _compare(name: str, variant: str, contrasts: SignatureContrasts, halves: np.ndarray, confidence: float) -> list[dict]:
-    """Distance and shift; ``halves`` (B, m) in complementary pairs, as PAIRS are."""
+def _compare(
+    name: str, variant: str, contrasts: SignatureContrasts, halves: np.ndarray, confidence: float
+) -> list[dict]:
+    """Return the rows of distance and shift; ``halves`` (B, m) in complementary pairs, as PAIRS are."""
     n, rows = len(contrasts.differences), []
     for quantity, function, null in (("distance", relative_distance, 0.0), ("shift", relative_shift, 1.0)):
         value = function(contrasts)
@@ -103,8 +92,13 @@ def _compare(name: str, variant: str, contrasts: SignatureContrasts, halves: np.
     return rows
 
 
-def _all_contrasts(x: list[np.ndarray], y: list[np.ndarray], params: PathParams) -> Iterator[tuple[str, str, SignatureContrasts]]:
-    """(measure, variant, contrasts). Degree 1 is the step from the first token to the last: what order adds, areas show."""
+def _all_contrasts(
+    x: list[np.ndarray], y: list[np.ndarray], params: PathParams
+) -> Iterator[tuple[str, str, SignatureContrasts]]:
+    """Yield (measure, variant, contrasts).
+
+    Degree 1 is the step from the first token to the last: what order adds, areas show.
+    """
     k = params.directions
     for degree in (1, params.degree):
         yield "signature", f"k{k}_degree{degree}", signature_contrasts(x, y, degree)
@@ -114,12 +108,15 @@ def _all_contrasts(x: list[np.ndarray], y: list[np.ndarray], params: PathParams)
 
 
 def signed_areas(paths: Sequence[np.ndarray]) -> np.ndarray:
-    """Second level of the log-signature (n, k (k - 1) / 2): areas between path and chord, which only the order of steps makes."""
+    """Return the second level of the log-signature (n, k (k - 1) / 2).
+
+    It holds the areas between path and chord, which only the order of steps makes.
+    """
     return log_signatures(paths, 2)[:, paths[0].shape[1] :]
 
 
 def _signed_area(paths: list[np.ndarray], halves: np.ndarray, params: PathParams) -> dict:
-    """Mean length of a prompt's signed areas; by chance, that of its own steps in random order."""
+    """Return the row of the mean length of a prompt's signed areas; by chance, that of its steps in random order."""
     generator = np.random.default_rng(params.seed)
     walks = [np.cumsum(generator.permutation(np.diff(p, axis=0, prepend=p[:1])), axis=0) for p in paths]
     lengths, null = (np.linalg.norm(signed_areas(p), axis=1) for p in (paths, walks))  # (n,)
@@ -135,7 +132,7 @@ def _signed_area(paths: list[np.ndarray], halves: np.ndarray, params: PathParams
 
 
 def _uncertainty(value: float, replicates: np.ndarray, n: int, confidence: float) -> dict[str, float]:
-    error = standard_error(replicates, n)
+    error = half_sample_standard_error(replicates, n)
     low, high = interval(value, error, confidence)
     return {"standard_error": float(error), "low": float(low), "high": float(high)}
 

@@ -1,4 +1,4 @@
-"""All measures of one site: a model's activations against its reference's, on one set of prompts."""
+"""The records of one site: all measures of a model's activations against its reference's, on one set of prompts."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from stages.geometry.dimension import DimensionError
 from stages.geometry.legacy import legacy_records
 from stages.geometry.registry import CANDIDATES, ActivationMeasure, catalogue
 from stages.geometry.resampling import joint_rows
+from stages.paradigms.constancy import is_constant
+from stages.paradigms.params import MeasureParams
 from stages.paradigms.topology_records import measure_topology
-from stages.paradigms.variant_records import WITHOUT_INTERVAL, Clouds, MeasurePlan, evaluate_variant
-from stages.statistics.half_sampling import interval, standard_error
+from stages.paradigms.variant_records import EXPENSIVE_INPUTS, Clouds, MeasurePlan, evaluate_variant
+from stages.statistics.half_sampling import half_sample_standard_error, interval
 
 LEGACY_NOTE = "the prior study's formula, its flaws included (stages/geometry/legacy.py)"
+# Twelve halves: each costs seconds.
 TOPOLOGY_PARTITIONS = 2
-"""Twelve halves: each costs seconds."""
-UNKNOWN = ("ceiling", "index", "index_standard_error", "index_low", "index_high")
-"""Columns of a record that a measure of one model does not have."""
-CONSTANT = 1e-10  # variance / mean square; rounding of float32 leaves 1e-14
+# Columns of a record that a measure of one model does not have.
+COMPARISON_COLUMNS = ("ceiling", "index", "index_standard_error", "index_low", "index_high")
+# Quantities whose replicates are stored, from centred variants: what hypotheses may be about.
 STORED = {"effective_rank": ("value",), "preservation": ("value", "index"), "cka": ("value",)}
-"""Quantities whose replicates are stored, from centred variants: what hypotheses may be about."""
 
 
 class SiteRecords(NamedTuple):
-    """Rows of the tables, without the columns that are the same for the whole site."""
+    """The rows of the tables of one site, without the columns that are the same for the whole site."""
 
     records: list[dict]
     replicates: dict[tuple[str, str, str], np.ndarray]
@@ -38,8 +39,11 @@ class SiteRecords(NamedTuple):
     """measure, variant, n, and mean and standard deviation over random subsets of n prompts"""
 
 
-def plan(n: int, d: int, params, quarters: np.ndarray, plain: int) -> MeasurePlan:
-    """``params`` is the group `measure`; chance levels depend on n, d and its seed only."""
+def measure_plan(n: int, d: int, params: MeasureParams, quarters: np.ndarray, plain: int) -> MeasurePlan:
+    """Return what is measured of activations (n, d), and its chance levels, which depend on n, d and the seed only.
+
+    ``quarters`` (R, 4, q): rows of the partitions, of which the first ``plain`` serve where no interval is asked for.
+    """
     # The prior study's min(100, n, d) is all of a small space, where it can only be 1; n / 8: half of what a quarter can hold.
     legacy_k = max(1, min(params.legacy_k, n // 8, d // 4))
     ranges = [(ranks.first, ranks.last) for ranks in params.decay_ranks]
@@ -52,12 +56,12 @@ def plan(n: int, d: int, params, quarters: np.ndarray, plain: int) -> MeasurePla
     }
     nulls = {centred: isotropic_spectrum(n, d, centred, params.nulls.spectra, params.seed) for centred in (True, False)}
     topology = (params.topology.points, params.topology.draws) if params.topology else None
-    levels |= _dimensions(measures, n, d, params.seed)
+    levels |= _noise_dimensions(measures, n, d, params.seed)
     return MeasurePlan(measures, quarters, plain, levels, nulls, params.confidence, topology)
 
 
-def _dimensions(measures: Sequence[ActivationMeasure], n: int, d: int, seed: int) -> dict[tuple[str, int], float]:
-    """What the estimates of dimension give for isotropic noise; NaN where n is too small for one."""
+def _noise_dimensions(measures: Sequence[ActivationMeasure], n: int, d: int, seed: int) -> dict[tuple[str, int], float]:
+    """Return what the estimates of dimension give for isotropic noise; NaN where n is too small for one."""
     levels = {}
     for measure in measures:
         for variant in measure.variants if measure.input == "neighbours" else ():
@@ -69,18 +73,23 @@ def _dimensions(measures: Sequence[ActivationMeasure], n: int, d: int, seed: int
     return levels
 
 
-def only_stored(plan: MeasurePlan) -> MeasurePlan:
-    """The plan for further positions of the same texts: what hypotheses may be about, and nothing else."""
-    kept = [
+def hypothesis_plan(plan: MeasurePlan) -> MeasurePlan:
+    """Return the plan for further positions of the same texts: what hypotheses may be about, and nothing else."""
+    measures = [
         measure._replace(variants=tuple(v for v in measure.variants if v.centred))
         for measure in plan.measures
         if measure.name in STORED
     ]
-    return plan._replace(measures=tuple(kept), topology=None, legacy=False)
+    return plan._replace(measures=tuple(measures), topology=None, legacy=False)
 
 
-def measure_site(reference: np.ndarray, model: np.ndarray, plan: MeasurePlan, aggregation: str, with_interval: bool) -> SiteRecords:
-    """Measure ``model`` (n, d) against ``reference`` (n, d), rows paired by prompt."""
+def measure_site(
+    reference: np.ndarray, model: np.ndarray, plan: MeasurePlan, aggregation: str, with_interval: bool
+) -> SiteRecords:
+    """Measure ``model`` (n, d) against ``reference`` (n, d), rows paired by prompt.
+
+    A site without variance over the prompts gives records that are missing, with the reason.
+    """
     x = y = stored = np.asarray(reference, np.float64)
     if model is not reference:
         stored = np.asarray(model, np.float64)
@@ -95,24 +104,19 @@ def measure_site(reference: np.ndarray, model: np.ndarray, plan: MeasurePlan, ag
         if with_interval and plan.topology:
             points, draws = plan.topology
             rows = measure_topology(stored, points, plan.quarters[:TOPOLOGY_PARTITIONS], draws, plan.confidence)
-            site.records.extend({**dict.fromkeys(UNKNOWN, np.nan), **row} for row in rows)
+            site.records.extend({**dict.fromkeys(COMPARISON_COLUMNS, np.nan), **row} for row in rows)
         return site
-    who = " and ".join(name for name, value in constant.items() if value)
-    why = "constant by design" if all(constant.values()) else "collapsed, where the other side has variance"
-    reason = f"{why}: {aggregation} of {who} has no variance over the prompts"
+    sides = " and ".join(name for name, value in constant.items() if value)
+    cause = "constant by design" if all(constant.values()) else "collapsed, where the other side has variance"
+    reason = f"{cause}: {aggregation} of {sides} has no variance over the prompts"
     for measure in plan.measures:
         for variant in measure.variants:
             _add(site, measure.name, variant.name, n=len(y), missing=reason)
     return site
 
 
-def is_constant(x: np.ndarray) -> bool:
-    """No variance over prompts (n, d), as where every prompt ends in the same token."""
-    return bool(x.var(axis=0).sum() <= CONSTANT * (x**2).sum(axis=1).mean())
-
-
 def _measure(site: SiteRecords, clouds: Clouds, with_interval: bool) -> None:
-    """Measures of one centring; one factorisation of each matrix serves them all."""
+    """Add the measures of one centring; one factorisation of each matrix serves them all."""
     plan, centred = clouds.plan, clouds.centred
     chosen = [(m, v) for m in plan.measures for v in m.variants if v.centred == centred]
     if not chosen:
@@ -124,14 +128,14 @@ def _measure(site: SiteRecords, clouds: Clouds, with_interval: bool) -> None:
     )
     confidence = plan.confidence if with_interval and centred else None
     for measure, variant in chosen:
-        if with_interval or measure.input not in WITHOUT_INTERVAL:  # costly: at the sites that matter
+        if with_interval or measure.input not in EXPENSIVE_INPUTS:  # costly: at the sites that matter
             row = evaluate_variant(measure, variant, clouds)
             # some measures read the first prompts only, and say how many
             _add(site, measure.name, variant.name, confidence, **{"n": len(clouds.y), **row})
 
 
 def _add_legacy(site: SiteRecords, x: np.ndarray, y: np.ndarray) -> None:
-    """The prior study's formulas on raw activations (n, d): bare numbers, for comparison with its own."""
+    """Add the prior study's formulas on raw activations (n, d): bare numbers, for comparison with its own."""
     for measure, value in legacy_records(x, y).items():
         _add(site, measure, "raw", n=len(y), value=value, note=LEGACY_NOTE)
 
@@ -147,13 +151,16 @@ def _add(
     rarefaction: dict | None = None,
     **row,
 ) -> None:
-    """Append one record, its intervals if ``confidence`` is given, and the replicates that are stored."""
+    """Append one record, its intervals if ``confidence`` is given, and the replicates that are stored.
+
+    Parameters: the keys of a record that not every measure has are passed by name.
+    """
     record = {"measure": measure, "variant": variant, "n": n, "missing": "", "note": "", **row}
     for quantity, prefix in (("value", ""), ("index", "index_")):
         estimate = record.setdefault(quantity, np.nan)
         error = low = high = np.nan
         if confidence is not None and quantity in (replicates or {}):
-            error = standard_error(replicates[quantity], n)
+            error = half_sample_standard_error(replicates[quantity], n)
             low, high = interval(estimate, error, confidence)
             if quantity in STORED.get(measure, ()):
                 site.replicates[measure, variant, quantity] = replicates[quantity]

@@ -1,4 +1,4 @@
-"""What sampling noise alone leaves of a score, and the index that adjusts for it and for chance.
+"""The noise ceiling of a score between two models, and the index that adjusts for it and for chance.
 
 On two disjoint halves A and B of the prompts,
 
@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import numpy as np
 
+# Share of the way from chance to the best score below which the halves do not even agree with themselves: no index.
 LEAST_ROOM = 0.05
-"""Share of the way from chance to the best score below which the halves do not even agree with themselves: no index."""
 
 
 def noise_ceiling(within_reference: np.ndarray, within_model: np.ndarray) -> np.ndarray:
-    """C, the geometric mean of the two within-model scores across halves."""
+    """Return C, the geometric mean of the two within-model scores across halves; any one shape."""
     return np.sqrt(within_reference * within_model)
 
 
 def adjusted_index(cross: np.ndarray, ceiling: np.ndarray, chance: float | np.ndarray, best: float = 1.0) -> np.ndarray:
-    """(S - chance) / (C - chance); NaN where (C - chance) / (best - chance) < LEAST_ROOM.
+    """Return (S - chance) / (C - chance), no unit; NaN where (C - chance) / (best - chance) < LEAST_ROOM.
 
-    ``best``: the score of two equal models on the same prompts: 1 for similarities, 0 for distances.
+    ``cross`` is S and ``ceiling`` C, of one shape. ``best``: the score of two equal models on the same prompts: 1 for similarities, 0 for distances.
     """
     room = np.asarray(ceiling - chance)
     enough = room / (best - chance) >= LEAST_ROOM

@@ -11,13 +11,13 @@ from stages.statistics.families import cohen_dz, mixed_model, paired_t
 from stages.statistics.half_sampling import interval, p_value
 
 
-class Curve(NamedTuple):
-    """One quantity of one model along tasks and layers, NaN where it is missing."""
+class LayerValues(NamedTuple):
+    """A quantity of one model along tasks and layers, NaN where it is missing."""
 
     values: np.ndarray
     """(tasks, layers)"""
     deviations: np.ndarray
-    """(tasks, layers, D): draws of the error of ``values``, `half_sampling.half_differences`"""
+    """(tasks, layers, D): draws of the error of ``values``, `half_sampling.complement_deviations`"""
 
 
 class Contrast(NamedTuple):
@@ -38,25 +38,25 @@ class Contrast(NamedTuple):
     family_sd: float = float("nan")
     """how much the difference varies between families, each with a base of its own; NaN with one family"""
     cohen_dz: float = float("nan")
-    """these and the mixed model: only where families are the sampled unit"""
+    """mean / sd of the families' differences; it and the mixed model: only where families are the sampled unit"""
     mixed_estimate: float = float("nan")
     mixed_standard_error: float = float("nan")
     mixed_p: float = float("nan")
     mixed_note: str = ""
 
 
-def difference(more: Curve, less: Curve) -> Curve:
-    """``more`` less ``less``, paired: both saw the same halves."""
-    return Curve(more.values - less.values, more.deviations - less.deviations)
+def difference(more: LayerValues, less: LayerValues) -> LayerValues:
+    """Return ``more`` minus ``less``, paired: both saw the same halves."""
+    return LayerValues(more.values - less.values, more.deviations - less.deviations)
 
 
-def contrast(pairs: Sequence[tuple[Curve, Curve]], confidence: float, families_for_paradigms: int) -> Contrast:
-    """Average difference over the (more, less) ``pairs``, one a family, and over all cells.
+def contrast(pairs: Sequence[tuple[LayerValues, LayerValues]], confidence: float, families_for_paradigms: int) -> Contrast:
+    """Return the average difference over the (more, less) ``pairs``, one a family, and over all cells.
 
     The average is taken inside each half-sample, so that its error knows how layers vary together. From
     ``families_for_paradigms`` pairs on, families are the sampled unit instead: a paired t-interval over
     their differences, which holds for further families, with d_z and a mixed model of families x tasks beside it.
-    Raises ValueError when no cell is left.
+    In the units of the quantity. Raises ValueError when no cell is left.
     """
     curves = [difference(*pair) for pair in pairs]
     defined = np.all(
@@ -68,32 +68,41 @@ def contrast(pairs: Sequence[tuple[Curve, Curve]], confidence: float, families_f
     deviations = np.mean([c.deviations for c in curves], axis=0)  # (tasks, layers, D)
     families = values[:, defined].mean(axis=1)  # (families,)
     estimate = float(families.mean())
-    beside: dict = {"family_sd": float(families.std(ddof=1))} if len(families) > 1 else {}
+    over_families: dict = {"family_sd": float(families.std(ddof=1))} if len(families) > 1 else {}
     if len(families) >= families_for_paradigms:
         error, low, high, p = paired_t(families, confidence)
-        beside |= {"cohen_dz": cohen_dz(families), **_mixed(values, defined)}
+        over_families |= {"cohen_dz": cohen_dz(families), **_mixed(values, defined)}
     else:
         error = float(deviations[defined].mean(axis=0).std(ddof=1))
         (low, high), p = interval(estimate, error, confidence), p_value(estimate, error)
     layers = np.flatnonzero(defined.any(axis=0))
     curve = np.array([values[:, defined[:, i], i].mean() for i in layers])
     noise = np.array([deviations[defined[:, i], i].mean(axis=0) for i in layers])  # (layers, D)
-    where, z, somewhere = studentised_maximum(curve, noise)
+    position, layer_z, layer_p = studentised_maximum(curve, noise)
     return Contrast(
-        estimate, error, float(low), float(high), p, int(defined.sum()), defined.size, int(layers[where]), z, somewhere,
-        **beside,
-    )  # fmt: skip
+        estimate=estimate,
+        standard_error=error,
+        low=float(low),
+        high=float(high),
+        p=p,
+        used=int(defined.sum()),
+        cells=defined.size,
+        layer=int(layers[position]),
+        layer_z=layer_z,
+        layer_p=layer_p,
+        **over_families,
+    )
 
 
 def _mixed(values: np.ndarray, defined: np.ndarray) -> dict:
-    """The mixed model on the means over layers of ``values`` (families, tasks, layers), tasks with a ``defined`` cell."""
+    """Fit the mixed model to the means over layers of ``values`` (families, tasks, layers), tasks with a ``defined`` cell."""
     tasks = [i for i in range(len(defined)) if defined[i].any()]
     cells = np.stack([values[:, i, defined[i]].mean(axis=1) for i in tasks], axis=1)  # (families, tasks)
     return {f"mixed_{name}": value for name, value in mixed_model(cells)._asdict().items()}
 
 
 def studentised_maximum(estimate: np.ndarray, deviations: np.ndarray) -> tuple[int, float, float]:
-    """Position and size of the largest |z| of ``estimate`` (layers,), and its p against the maximum of noise.
+    """Return position and size of the largest |z| of ``estimate`` (layers,), and its p against the maximum of noise.
 
     ``deviations`` (layers, D) are draws of the error of ``estimate``: z = estimate / sd, and the null
     distribution is that of max over layers |deviation| / sd, which keeps the correlation of layers.
@@ -104,5 +113,5 @@ def studentised_maximum(estimate: np.ndarray, deviations: np.ndarray) -> tuple[i
     scale = np.where(error > 0, error, 1.0)
     z = np.where(error > 0, np.abs(estimate) / scale, np.where(estimate == 0, 0.0, np.inf))
     null = (np.abs(deviations) / scale[:, None]).max(axis=0)  # (D,)
-    where = int(np.argmax(z))
-    return where, float(z[where]), float((1 + (null >= z[where]).sum()) / (len(null) + 1))
+    position = int(np.argmax(z))
+    return position, float(z[position]), float((1 + (null >= z[position]).sum()) / (len(null) + 1))

@@ -9,6 +9,8 @@ import numpy as np
 
 
 class PairedT(NamedTuple):
+    """Student's t-interval of a mean difference and its two-sided p."""
+
     standard_error: float
     low: float
     high: float
@@ -16,8 +18,11 @@ class PairedT(NamedTuple):
 
 
 def paired_t(differences: np.ndarray, confidence: float) -> PairedT:
-    """Student's t-interval of the mean of ``differences`` (families,), and its two-sided p. Needs 2 families."""
-    from scipy.stats import t  # here: half a second that studies of fewer families need not wait
+    """Return Student's t-interval of the mean of ``differences`` (families,), and its two-sided p.
+
+    mean ± t sd / √families, in the units of the differences. Needs 2 families.
+    """
+    from scipy.stats import t  # not above: half a second that studies of fewer families need not wait
 
     mean, freedom = differences.mean(), len(differences) - 1
     error = differences.std(ddof=1) / np.sqrt(len(differences))
@@ -27,7 +32,7 @@ def paired_t(differences: np.ndarray, confidence: float) -> PairedT:
 
 
 def cohen_dz(differences: np.ndarray) -> float:
-    """d_z = mean / sd of ``differences`` (families,), the effect size of paired differences; t = d_z √families.
+    """Return d_z = mean / sd of ``differences`` (families,), the effect size of paired differences; t = d_z √families.
 
     In units of how much a family's difference varies; it does not shrink with the number of families. NaN where they do
     not vary. Source: Cohen 1988; the name, Lakens 2013.
@@ -49,13 +54,13 @@ class MixedModel(NamedTuple):
 
 
 def mixed_model(cells: np.ndarray) -> MixedModel:
-    """Mean of ``cells`` (families, tasks), differences, in a linear mixed model with a random intercept for each family.
+    """Return the mean of ``cells`` (families, tasks), differences, in a mixed model with a random intercept a family.
 
     difference_ft = mean + task_t + family_f + noise_ft, restricted maximum likelihood, Wald p of the mean; tasks are the
     same in every family, hence fixed, and sum to 0. When tasks of a family vary together, families count; the Wald p
-    takes no account of few families, so that the t-interval stands and this stands beside it. No estimate, but a note, on
-    fits that did not converge or ended on the boundary (no variance between families, where the model takes every task
-    for a family of its own).
+    takes no account of few families, so that the t-interval decides and this stands beside it. No estimate, but a note,
+    on fits that did not converge or ended on the boundary (no variance between families, where the model takes every
+    task for a family of its own). In the units of the differences. Source: Laird & Ware 1982.
     """
     from statsmodels.regression.mixed_linear_model import MixedLM
 

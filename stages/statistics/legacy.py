@@ -1,7 +1,7 @@
 """The prior study's tests and decision, with layers as if they were samples: for comparison only.
 
-Pseudo-replicated: neighbouring layers are all but the same number, so that under no effect (AR(1), .95, 32 layers) Welch's
-test rejects about 77 % of the time at .05, and d grows as layers agree, not as the difference does.
+Pseudo-replicated: neighbouring layers are all but the same number, so that under no effect (AR(1), .95, 32 layers)
+Welch's test rejects about 77 % of the time at .05, and d grows as layers agree, not as the difference does.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+# (p below, d above) of the prior study's two decisions.
 STRONG, MODERATE = (0.01, 0.5), (0.05, 0.3)
-"""p below, d above"""
 
 
 class OverLayers(NamedTuple):
-    """Tests of ``more`` > ``less``; NaN where layers do not vary."""
+    """The tests of ``more`` > ``less`` and the decision from them; NaN where layers do not vary."""
 
     welch_t: float
     welch_p: float
@@ -26,7 +26,7 @@ class OverLayers(NamedTuple):
 
 
 def over_layers(more: np.ndarray, less: np.ndarray) -> OverLayers:
-    """Welch's t and Mann-Whitney's U of ``more`` > ``less`` (layers,), one-sided p, and d = difference / √((v1 + v2) / 2).
+    """Test ``more`` > ``less`` (layers,) by Welch's t and Mann-Whitney's U, one-sided, with d = difference / √((v1 + v2) / 2).
 
     U counts the pairs of layers in which ``more`` is higher, a tie as half; exact p below 9 layers without ties, else
     normal. Raises ValueError below 2 layers.
@@ -46,10 +46,11 @@ def over_layers(more: np.ndarray, less: np.ndarray) -> OverLayers:
 
 
 def decision(p: float, d: float) -> str:
-    """The prior study's table for its sixth week, from the one-sided ``p`` of Welch's test and Cohen's ``d``.
+    """Return the prior study's decision of its sixth week, from the one-sided ``p`` of Welch's test and Cohen's ``d``.
 
-    p < .01 and d > .5: strong; p < .05 and d > .3: moderate; the same sizes the other way round: reversed -> investigate;
-    else: none -> pivot. It has no row for a difference that is surely small, and none for one that is not known.
+    p < .01 and d > .5: strong; p < .05 and d > .3: moderate; the moderate sizes with the opposite sign: reversed ->
+    investigate; else: none -> pivot. It has no row for a difference that is surely small, and none for one that is not
+    known.
     """
     for word, (level, size) in (("strong", STRONG), ("moderate", MODERATE)):
         if p < level and d > size:

@@ -1,10 +1,9 @@
 """Turning points of a series along training, with the chance that noise alone turns it, and the phases between them.
 
-A series y (T,), ln RankMe at T checkpoints, comes with ``deviations`` D (K, T), rows that share the checkpoints' errors:
-Cov(error of y) ~ D'D / K with K degrees of freedom. Balanced half-samples of the sequences have K = B - 1
-(`balanced.half_differences`, transposed), F families K = F - 1 (`family_deviations`). All checkpoints see the same
-sequences, so that their errors go together: the error of y_i - y_j is the rms over K of D_i - D_j, mostly far smaller than
-that of either, and z_ij = (y_i - y_j) / rms.
+A series y (T,), ln RankMe at T checkpoints, comes with deviations D (K, T), see `stages.statistics.deviations`: those of
+balanced half-samples of the sequences (transposed) or those of families. All checkpoints see the same sequences, so that
+their errors go together: the error of y_i - y_j is the rms over K of D_i - D_j, mostly far smaller than that of either,
+and z_ij = (y_i - y_j) / rms.
 """
 
 from __future__ import annotations
@@ -13,52 +12,60 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.statistics.deviations import (
+    IntervalEstimate,
+    draw_noise,
+    interval_sign,
+    require_series,
+    student_interval,
+)
+
+# Standard errors that a turn has on either side, whatever noise would do.
 LEAST_PROMINENCE = 2.0
-"""Standard errors that a turn has on either side, whatever noise would do."""
+# Differences below this share of the largest value are ties.
 ROUNDING = 1e-12
-"""Differences below this share of the largest value are ties."""
-CHUNK = 500  # draws at a time
+FEWEST_CHECKPOINTS = 4
+# Draws of the null that are held at a time.
+CHUNK = 500
 
 
 class Turns(NamedTuple):
-    """Turning points in ascending order; kinds alternate."""
+    """The turning points of a series in ascending order; maxima and minima alternate."""
 
     indices: np.ndarray
-    """(n,) of the checkpoints; the first one of a plateau"""
+    """(n,) positions of the checkpoints; the first one of a plateau"""
     kinds: tuple[str, ...]
     """maximum or minimum"""
     prominences: np.ndarray
     """(n,) the smaller of the two differences from the neighbours, in standard errors"""
 
 
-class Slope(NamedTuple):
-    value: float
-    standard_error: float
-    low: float
-    high: float
-
-
 class Stretch(NamedTuple):
-    """The checkpoints ``first``..``last`` (inclusive) from one turning point, or end, to the next."""
+    """A stretch of checkpoints ``first``..``last`` (inclusive) from one turning point, or end, to the next."""
 
     first: int
     last: int
     label: str
-    rankme: Slope
-    """of ln RankMe against x"""
-    alpha: Slope
+    rankme: IntervalEstimate
+    """slope of ln RankMe against x"""
+    alpha: IntervalEstimate
+    """slope of α against x"""
 
 
-class Phases(NamedTuple):
+class PhaseSequence(NamedTuple):
+    """The phases of one series: its turning points and the labelled stretches between them."""
+
     turns: Turns
     stretches: tuple[Stretch, ...]
     threshold: float
     """prominence, in standard errors, from which a turn counts"""
     p: float
-    """of the largest turn, see `null_prominences`; 1 without any"""
+    """p of the largest turn, see `null_prominences`; 1 without any"""
 
 
 class Direction(NamedTuple):
+    """A change between two checkpoints with Student's interval, and its sign as a word."""
+
     change: float
     standard_error: float
     low: float
@@ -67,60 +74,50 @@ class Direction(NamedTuple):
     """up, down, or undecided"""
 
 
-def family_deviations(values: np.ndarray) -> np.ndarray:
-    """Deviations D (F - 1, T) of the mean over families of ``values`` (F, T): D'D / (F - 1) is the covariance of that mean.
-
-    Orthonormal (Helmert) contrasts of the families over √F: a row for each degree of freedom. Statistics of the same
-    families in the same order have paired deviations. Raises ValueError below 2 families.
-    """
-    if values.ndim != 2 or len(values) < 2:
-        raise ValueError(f"expected (families, checkpoints), 2 families at least: found {values.shape}")
-    from scipy.linalg import helmert
-
-    return helmert(len(values)) @ values / np.sqrt(len(values))
-
-
 def turning_points(y: np.ndarray, deviations: np.ndarray, threshold: float) -> Turns:
-    """Turning points of ``y`` (T,): the inner points of the alternating sequence with most of them, of points that lie up
-    and down in turn, neighbours at least ``threshold`` standard errors apart; of several such the one with the largest
-    total variation, which puts the points on the extremes, and then the earliest.
+    """Return the turning points of ``y`` (T,) with ``deviations`` (K, T): the inner points of its longest alternation.
 
-    So y has a maximum at j if and only if it rises to y_j from some earlier point and falls from it to some later one
+    An alternation is a sequence of points that lie up and down in turn, neighbours at least ``threshold`` standard errors
+    apart; of several with most points it is the one with the largest total variation, which puts the points on the
+    extremes, and then the earliest. So y has a maximum at j if and only if it rises to y_j from some earlier point and falls from it to some later one
     by ``threshold`` each. Where every difference has the same error this is what is left when the neighbouring pair of
     extrema with the least difference goes until none is below ``threshold`` (topological persistence). The outermost points
     of the sequence are no turns: the most extreme points of the first and the last stretch, ends of the series or not,
-    for a turn needs no help from a noisy end. Without noise every true turn counts.
+    for a turn needs no help from a noisy end. Without noise every true turn counts. Invariant to shifts and, with the
+    deviations, to positive factors. Raises ValueError as `detect_phases`.
     """
-    _require_series(y, deviations)
+    require_series(y, deviations, FEWEST_CHECKPOINTS, "checkpoint")
     z = _standard_scores(y, _pair_errors(deviations))  # (T, T)
     chain = _longest_alternation(y, z, threshold)
-    apart = np.array([abs(z[i, j]) for i, j in zip(chain, chain[1:], strict=False)])
+    steps = np.array([abs(z[i, j]) for i, j in zip(chain, chain[1:], strict=False)])
     inner = np.array(chain[1:-1], int)
     kinds = tuple("maximum" if y[j] > y[i] else "minimum" for i, j in zip(chain, chain[1:-1], strict=False))
-    return Turns(inner, kinds, np.minimum(apart[:-1], apart[1:]))
+    return Turns(inner, kinds, np.minimum(steps[:-1], steps[1:]))
 
 
 def largest_prominence(y: np.ndarray, deviations: np.ndarray) -> float:
-    """The largest threshold at which ``y`` (T,) has a turning point: max over i < j < k of min(z_ji, z_jk), maxima and minima
-    alike; 0 for a monotone series."""
-    _require_series(y, deviations)
+    """Return the largest threshold at which ``y`` (T,), with ``deviations`` (K, T), has a turning point; 0 if monotone.
+
+    max over i < j < k of min(z_ji, z_jk), maxima and minima alike. Raises ValueError as `detect_phases`.
+    """
+    require_series(y, deviations, FEWEST_CHECKPOINTS, "checkpoint")
     falls = np.triu(_standard_scores(y, _pair_errors(deviations)), 1)  # (T, T) z of y_i - y_j, i < j; 0 elsewhere
     rises = np.triu(-falls, 1)
-    turns = [np.minimum(one.max(axis=0), other.max(axis=1)).max() for one, other in ((rises, falls), (falls, rises))]
+    turns = [np.minimum(leg.max(axis=0), back.max(axis=1)).max() for leg, back in ((rises, falls), (falls, rises))]
     return float(max(0.0, *turns))
 
 
 def null_prominences(deviations: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """Draws (draws,) of a bound on `largest_prominence` of any monotone series with the noise of ``deviations`` (K, T).
+    """Draw a bound on `largest_prominence` of any monotone series with the noise of ``deviations`` (K, T): (draws,).
 
     One leg of a turn goes against the trend, and there the noise alone makes the whole difference: for a rising series
     no turn is larger than max over i < j of (e_i - e_j) / se_ij, the largest fall of its noise e, and for a falling one
     the largest rise, which has the same distribution. Level series after one step attain the bound. (An isotonic fit in
     place of the unknown trend follows the noise, so that the simulated noise falls too little: stepwise series then turn
-    up to twice as often as stated.) e ~ N(0, D'D / K), and se² from a Wishart draw with K degrees of freedom about D'D / K:
-    the error of the error counts. At the 5 % level, 2000 series of 24 checkpoints, K = 63: flat ones turn in 1 %, linear ones
-    in less, steps in 3 to 4 %, the least favourable in 5 %; with K = 5 to 15 these in 5 to 10 %, for so few rows know
-    little of how 24 errors go together.
+    up to twice as often as stated.) e ~ N(0, D'D / K), and se² from a Wishart draw with K degrees of freedom about
+    D'D / K: the error of the error counts. At the 5 % level, 2000 series of 24 checkpoints, K = 63: flat ones turn in
+    1 %, linear ones in less, steps in 3 to 4 %, the least favourable in 5 %; with K = 5 to 15 these in 5 to 10 %, for so
+    few rows know little of how 24 errors go together.
     """
     root = np.linalg.qr(deviations, mode="r") / np.sqrt(len(deviations))  # (r, T), root' root = D'D / K
     generator = np.random.default_rng(seed)
@@ -128,12 +125,7 @@ def null_prominences(deviations: np.ndarray, draws: int, seed: int) -> np.ndarra
     return np.concatenate([_largest_falls(root, len(deviations), size, generator) for size in sizes])
 
 
-def critical_prominence(deviations: np.ndarray, draws: int, seed: int, alpha: float) -> float:
-    """Prominence that a turn of any monotone series with this noise reaches with probability ``alpha`` at most."""
-    return float(np.quantile(null_prominences(deviations, draws, seed), 1 - alpha))
-
-
-def detect(
+def detect_phases(
     x: np.ndarray,
     y: np.ndarray,
     alpha_y: np.ndarray,
@@ -142,16 +134,18 @@ def detect(
     draws: int,
     seed: int,
     confidence: float,
-) -> Phases:
-    """Turning points of ln RankMe ``y`` (T,) along ``x`` (T,), and the stretches between them with the labels of `_label`.
+) -> PhaseSequence:
+    """Find the turning points of ln RankMe ``y`` (T,) along ``x`` (T,), and label the stretches between them (`_label`).
 
-    A turn counts from max(2, `critical_prominence` at 1 - ``confidence``) standard errors on. Slopes are least squares of y
-    and of α ``alpha_y`` (T,) against x, with Student's intervals at ``confidence`` from ``deviations_y`` (K, T) and
-    ``deviations_alpha``; they take the stretches for given. p = (1 + #{null >= largest turn}) / (draws + 1).
-    Raises ValueError on fewer than 4 checkpoints, x that does not ascend, other shapes, or values that are not finite.
+    A turn counts from max(2, the ``confidence`` quantile of `null_prominences`) standard errors on, which a monotone
+    series reaches with probability 1 - ``confidence`` at most. Slopes are least squares of y and of α ``alpha_y`` (T,)
+    against x, with Student's intervals at ``confidence`` from ``deviations_y`` (K, T) and ``deviations_alpha``; they take
+    the stretches for given. p = (1 + #{null >= largest turn}) / (draws + 1).
+    Parameters: eight, since two series along x come each with deviations, and the null with its draws, seed and level.
+    Source of the labels: Li et al. 2025. Raises ValueError on fewer than 4 checkpoints, x that does not ascend, other shapes, or values that are not finite.
     """
-    _require_series(y, deviations_y)
-    _require_series(alpha_y, deviations_alpha)
+    require_series(y, deviations_y, FEWEST_CHECKPOINTS, "checkpoint")
+    require_series(alpha_y, deviations_alpha, FEWEST_CHECKPOINTS, "checkpoint")
     if x.shape != y.shape or alpha_y.shape != y.shape:
         raise ValueError(f"expected one x, y and alpha a checkpoint: found {x.shape}, {y.shape}, {alpha_y.shape}")
     if not (np.diff(x) > 0).all():  # NaN neither
@@ -170,45 +164,46 @@ def detect(
         before_a_turn = first == 0 and last < len(y) - 1
         stretches.append(Stretch(first, last, _label(rankme, alpha, before_a_turn), rankme, alpha))
     p = (1 + (null >= largest_prominence(y, deviations_y)).sum()) / (draws + 1)
-    return Phases(turns, tuple(stretches), threshold, float(p))
+    return PhaseSequence(turns, tuple(stretches), threshold, float(p))
 
 
 def turn_interval(y: np.ndarray, deviations: np.ndarray, index: int, confidence: float) -> tuple[int, int]:
-    """First and last of the checkpoints around the turn ``index`` that y (T,) does not tell apart from it.
+    """Return the first and last of the checkpoints around the turn ``index`` that y (T,) does not tell apart from it.
 
     Neighbours on either side as long as |y_i - y_index| is below t standard errors (Student, K degrees of freedom): the
-    turn may lie at any of them. Without noise it is the turn itself.
+    turn may lie at any of them. Without noise it is the turn itself. Raises ValueError as `detect_phases`.
     """
-    _require_series(y, deviations)
+    require_series(y, deviations, FEWEST_CHECKPOINTS, "checkpoint")
     from scipy.stats import t
 
-    near = np.abs(y - y[index]) < t.ppf(0.5 + confidence / 2, len(deviations)) * _pair_errors(deviations)[index]
-    near[index] = True
-    apart = np.flatnonzero(~near)
-    before, after = apart[apart < index], apart[apart > index]
-    return int(before.max(initial=-1)) + 1, int(after.min(initial=len(y))) - 1
+    reach = t.ppf(0.5 + confidence / 2, len(deviations)) * _pair_errors(deviations)[index]  # (T,)
+    is_close = np.abs(y - y[index]) < reach
+    is_close[index] = True
+    distinct = np.flatnonzero(~is_close)
+    earlier, later = distinct[distinct < index], distinct[distinct > index]
+    return int(earlier.max(initial=-1)) + 1, int(later.min(initial=len(y))) - 1
 
 
 def direction(
     start: float, end: float, deviations_start: np.ndarray, deviations_end: np.ndarray, confidence: float
 ) -> Direction:
-    """Change from ``start`` to ``end`` with Student's interval at ``confidence``; undecided where that holds 0.
+    """Return the change from ``start`` to ``end`` with Student's interval at ``confidence``; undecided where that holds 0.
 
     Deviations (K,) are paired: both ends saw the same sequences. Raises ValueError on other shapes.
     """
     if deviations_start.ndim != 1 or deviations_start.shape != deviations_end.shape:
         raise ValueError(f"expected deviations (K,) and (K,): found {deviations_start.shape}, {deviations_end.shape}")
-    change = _with_interval(end - start, deviations_end - deviations_start, confidence)
-    return Direction(*change, {1: "up", -1: "down", 0: "undecided"}[_sign(change)])
+    change = student_interval(end - start, deviations_end - deviations_start, confidence)
+    return Direction(*change, {1: "up", -1: "down", 0: "undecided"}[interval_sign(change)])
 
 
-def _label(rankme: Slope, alpha: Slope, before_a_turn: bool) -> str:
-    """The phase of Li et al. 2025 that the signs of both slopes make out; a slope whose interval holds 0 has none.
+def _label(rankme: IntervalEstimate, alpha: IntervalEstimate, before_a_turn: bool) -> str:
+    """Return the phase of Li et al. 2025 that the signs of both slopes make out; a slope whose interval holds 0 has none.
 
-    RankMe falls while α rises in two of them, which only their place tells apart: ``before_a_turn``, the first one, so that
-    RankMe rises afterwards, it is the warm-up's collapse; later, or when the series never turns, it is compression.
+    RankMe falls while α rises in two of them, which only their position tells apart: ``before_a_turn``, the first one, so
+    that RankMe rises afterwards, it is the warm-up's collapse; later, or when the series never turns, it is compression.
     """
-    match _sign(rankme), _sign(alpha):
+    match interval_sign(rankme), interval_sign(alpha):
         case -1, 1:
             return "warm-up collapse" if before_a_turn else "compression-seeking"
         case 1, -1:
@@ -216,73 +211,44 @@ def _label(rankme: Slope, alpha: Slope, before_a_turn: bool) -> str:
     return "undecided"
 
 
-def _sign(slope: Slope) -> int:
-    """1 or -1 where the interval lies on that side of 0, else 0."""
-    return int(slope.low > 0) - int(slope.high < 0)
-
-
-def _slope(x: np.ndarray, y: np.ndarray, deviations: np.ndarray, confidence: float) -> Slope:
+def _slope(x: np.ndarray, y: np.ndarray, deviations: np.ndarray, confidence: float) -> IntervalEstimate:
     weights = x - x.mean()  # (t,)
     weights = weights / (weights**2).sum()
-    return _with_interval(float(weights @ y), deviations @ weights, confidence)
-
-
-def _with_interval(estimate: float, deviations: np.ndarray, confidence: float) -> Slope:
-    """``estimate`` ± t se, se the rms of ``deviations`` (K,), t of K degrees of freedom."""
-    from scipy.stats import t
-
-    error = float(np.sqrt((deviations**2).mean()))
-    reach = float(t.ppf(0.5 + confidence / 2, len(deviations))) * error
-    return Slope(estimate, error, estimate - reach, estimate + reach)
+    return student_interval(float(weights @ y), deviations @ weights, confidence)
 
 
 def _pair_errors(deviations: np.ndarray) -> np.ndarray:
-    """Standard errors (T, T) of y_i - y_j."""
+    """Return the standard errors (T, T) of y_i - y_j."""
     return np.sqrt(((deviations[:, :, None] - deviations[:, None, :]) ** 2).mean(axis=0))
 
 
 def _standard_scores(y: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """z (..., T, T) of y_i - y_j for ``y`` (..., T): 0 for ties, infinite for a difference without error."""
-    apart = y[..., :, None] - y[..., None, :]
-    tie = np.abs(apart) <= ROUNDING * np.abs(y).max(axis=-1)[..., None, None]
+    """Return z (..., T, T) of y_i - y_j for ``y`` (..., T): 0 for ties, infinite for a difference without error."""
+    differences = y[..., :, None] - y[..., None, :]
+    is_tie = np.abs(differences) <= ROUNDING * np.abs(y).max(axis=-1)[..., None, None]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(tie, 0.0, apart / errors)
+        return np.where(is_tie, 0.0, differences / errors)
 
 
 def _longest_alternation(y: np.ndarray, z: np.ndarray, threshold: float) -> tuple[int, ...]:
-    """Indices of the sequence that `turning_points` describes, outermost points included; ``z`` (T, T) of y_i - y_j."""
+    """Return the indices of the sequence of `turning_points`, outermost points included; ``z`` (T, T) of y_i - y_j."""
     # (number of points, total variation, their indices) of the best sequence that ends in j, which it reaches up or down
-    best = {(j, up): (1, 0.0, (j,)) for j in range(len(y)) for up in (True, False)}
+    best = {(j, rising): (1, 0.0, (j,)) for j in range(len(y)) for rising in (True, False)}
     for j in range(len(y)):
         for i in range(j):
             if z[i, j] == 0 or abs(z[i, j]) < threshold:
                 continue
-            up = bool(z[i, j] < 0)
-            points, variation, chain = best[i, not up]
+            rising = bool(z[i, j] < 0)
+            points, variation, chain = best[i, not rising]
             longer = (points + 1, variation + abs(y[i] - y[j]), (*chain, j))
-            best[j, up] = max(best[j, up], longer, key=lambda found: found[:2])
-    return max(best.values(), key=lambda found: found[:2])[2]
+            best[j, rising] = max(best[j, rising], longer, key=lambda sequence: sequence[:2])
+    return max(best.values(), key=lambda sequence: sequence[:2])[2]
 
 
 def _largest_falls(root: np.ndarray, freedom: int, draws: int, generator: np.random.Generator) -> np.ndarray:
-    """max over i < j of (e_i - e_j) / se_ij (draws,) with e ~ N(0, root' root), se² of Wishart draws about the same."""
-    r, t = root.shape
-    noise = generator.standard_normal((draws, r)) @ root  # (draws, T)
-    # Bartlett 1933: A A' is a Wishart draw
-    bartlett = np.tril(generator.standard_normal((draws, r, r)), -1)
-    diagonal = np.arange(r)
-    bartlett[:, diagonal, diagonal] = np.sqrt(generator.chisquare(freedom - diagonal, (draws, r)))
-    rows = np.swapaxes(bartlett, 1, 2) @ root / np.sqrt(freedom)  # (draws, r, T)
+    """Draw max over i < j of (e_i - e_j) / se_ij, (draws,), with e ~ N(0, root' root), se² of Wishart draws about it."""
+    noise, rows = draw_noise(root, freedom, draws, generator)  # (draws, T), (draws, r, T)
     covariance = np.swapaxes(rows, 1, 2) @ rows  # (draws, T, T)
     variance = np.diagonal(covariance, axis1=1, axis2=2)  # (draws, T)
     errors = np.sqrt((variance[:, :, None] + variance[:, None, :] - 2 * covariance).clip(0))
-    return _standard_scores(noise, errors)[:, *np.triu_indices(t, 1)].max(axis=-1)
-
-
-def _require_series(y: np.ndarray, deviations: np.ndarray) -> None:
-    if y.ndim != 1 or len(y) < 4:
-        raise ValueError(f"expected a series (T,) of 4 checkpoints or more, found {y.shape}")
-    if deviations.ndim != 2 or deviations.shape[1] != len(y) or not len(deviations):
-        raise ValueError(f"expected deviations (K, {len(y)}), a column a checkpoint: found {deviations.shape}")
-    if not (np.isfinite(y).all() and np.isfinite(deviations).all()):
-        raise ValueError("a series with values or deviations that are not finite: leave the checkpoint out")
+    return _standard_scores(noise, errors)[:, *np.triu_indices(root.shape[1], 1)].max(axis=-1)

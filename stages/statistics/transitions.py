@@ -1,10 +1,8 @@
-"""Transitions of a curve over layers: single steps that stand out, and jumps of its level, that neither noise nor a
-smooth trend explains.
+"""Transitions of a curve over layers: steps that stand out and jumps of its level that noise and smooth trends do not make.
 
-A drift curve y (T,), one distance for each pair of adjacent layers, comes with ``deviations`` D (K, T), rows that
-share the steps' errors: Cov(error of y) ~ D'D / K with K degrees of freedom (`balanced.half_differences`,
-transposed). The same prompts pass all layers, so that the errors go together and the error of a contrast c'y is the
-rms over K of D c.
+A drift curve y (T,), one distance for each pair of adjacent layers, comes with deviations D (K, T), see
+`stages.statistics.deviations`. The same prompts pass all layers, so that the errors go together and the error of a
+contrast c'y is the rms over K of D c.
 
 Two shapes count: a *spike*, one step off the line of those around it, and a *shift*, a jump between two steps inside
 a common line. Both are least-squares coefficients in a window of `REACH` steps on either side that holds a line
@@ -12,7 +10,7 @@ besides, so that a ramp of any slope adds nothing to them. To be a transition, a
 
 * large against noise and against the curve's own unevenness: statistic |c'y| / √(error² + roughness²), above what the
   largest statistic of a straight curve with noise reaches (`null_statistics`);
-* sharp (`_sharp`): `STEEPER` times as steep as the curve beside it. Smooth bends (exponential, sigmoid, wave) have
+* sharp (`_sharp`): `STEEPER` times as steep as the curve on either side. Smooth bends (exponential, sigmoid, wave) have
   steps that differ little from the next ones, whatever their size in errors, and never are.
 """
 
@@ -22,22 +20,25 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.statistics.deviations import draw_noise, require_series
+
+# Steps on either side that a spike or a shift is compared with.
 REACH = 4
-"""Steps on either side that a spike or a shift is compared with."""
+# Ratio of a transition's slope to the slopes next to it.
 STEEPER = 2.0
-"""Ratio of a transition's slope to those beside it."""
+# Errors that a transition has, whatever noise would do.
 LEAST_STATISTIC = 2.0
-"""Errors that a transition has, whatever noise would do."""
 FEWEST_STEPS = 7
+# Standard deviations of a normal distribution in one median absolute deviation.
 NORMAL_MAD = 1.4826
-"""Standard deviations of a normal distribution in one median absolute deviation."""
+# Differences below this share of the largest value are none.
 ROUNDING = 1e-12
-"""Differences below this share of the largest value are none."""
-CHUNK = 100  # draws at a time
+# Draws of the null that are held at a time.
+CHUNK = 100
 
 
 class Segment(NamedTuple):
-    """The steps ``first``..``last`` (inclusive) and their weighted mean."""
+    """A stretch of constant level: the steps ``first``..``last`` (inclusive) and their weighted mean."""
 
     first: int
     last: int
@@ -45,7 +46,7 @@ class Segment(NamedTuple):
 
 
 class Transitions(NamedTuple):
-    """Arrays over transitions (n,) are in ascending order of the steps."""
+    """The transitions of one curve; arrays over transitions (n,) are in ascending order of the steps."""
 
     steps: np.ndarray
     """(n,) the step of a spike; the first step after a shift"""
@@ -64,20 +65,20 @@ class Transitions(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """All n spikes and shifts of T steps."""
+    """The patterns of all n spikes and shifts of T steps, and the contrasts that measure their heights."""
 
     contrasts: np.ndarray
     """(n, T) c: c'y is the height"""
     patterns: np.ndarray
     """(n, T) what a height of 1 adds to the curve; c'pattern = 1"""
     steps: np.ndarray
-    """(n,)"""
+    """(n,) the step of a spike, the first step after a shift"""
     spikes: int
-    """the first so many are spikes, the others shifts"""
+    """number of spikes, which come first; the rest are shifts"""
 
 
 def leave_one_out_z(y: np.ndarray) -> np.ndarray:
-    """Robust z (T,) of every y_i against the *other* values: (y_i - median) / (1.4826 MAD), both over j ≠ i.
+    """Return the robust z (T,) of every y_i against the *other* values: (y_i - median) / (1.4826 MAD), both over j ≠ i.
 
     A z with i in its own mean and sd (population) never exceeds √(n - 1) among n values: 2 in a window of 5. This one
     has no bound. Where the others' MAD is 0 (more than half of them equal) z is 0 if y_i equals their median up to
@@ -87,16 +88,16 @@ def leave_one_out_z(y: np.ndarray) -> np.ndarray:
     """
     if y.ndim != 1 or len(y) < 3 or not np.isfinite(y).all():
         raise ValueError(f"expected 3 finite values (T,) or more: found shape {y.shape}, {y.tolist()}")
-    others = np.array([np.delete(y, i) for i in range(len(y))])  # (T, T - 1)
-    median = np.median(others, axis=1)
-    spread = NORMAL_MAD * np.median(np.abs(others - median[:, None]), axis=1)
+    left_out = np.array([np.delete(y, i) for i in range(len(y))])  # (T, T - 1), row i without y_i
+    median = np.median(left_out, axis=1)
+    spread = NORMAL_MAD * np.median(np.abs(left_out - median[:, None]), axis=1)
     tiny = ROUNDING * np.abs(y).max()
     spread = np.where(spread <= tiny, 0.0, spread)
     return _ratio(y - median, spread, tiny)
 
 
 def segment(y: np.ndarray, variances: np.ndarray, penalty: float) -> tuple[Segment, ...]:
-    """The segmentation of ``y`` (T,) that minimises Σ (y_i - level)² / variance_i + ``penalty`` · (segments - 1).
+    """Return the segmentation of ``y`` (T,) with the least Σ (y_i - level)² / variance_i + ``penalty`` · (segments - 1).
 
     Exact, by dynamic programming over the last cut, O(T²); levels are weighted means; of equal costs the one with the
     latest cut. Source: Yao 1984; Jackson et al. 2005 (optimal partitioning).
@@ -118,12 +119,12 @@ def segment(y: np.ndarray, variances: np.ndarray, penalty: float) -> tuple[Segme
 
 
 def null_statistics(deviations: np.ndarray, unevenness: float, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Under a straight curve with the noise of ``deviations`` (K, T) and independent deviations of sd ``unevenness``
-    from layer to layer: the largest statistic, and the gain of a cut, (draws,) each.
+    """Draw the largest statistic, and the gain of a cut, of a straight curve with noise: (draws,) each.
 
+    The curve has the noise of ``deviations`` (K, T) and independent departures of sd ``unevenness`` from layer to layer.
     Noise e ~ N(0, D'D / K), errors from a Wishart draw with K degrees of freedom about the same: the error of the
     error counts. The unevenness is part of the curve, which errors over prompts do not show. Contrasts of a line are
-    0, and slopes beside a step only make it less sharp, so that the flat curve stands for all straight ones. The gain
+    0, and slopes next to a step only make it less sharp, so that the flat curve stands for all straight ones. The gain
     is what a cut saves of `segment`'s sum: the larger of one cut's, and half of two cuts'.
     """
     shapes = _shapes(deviations.shape[1])
@@ -131,7 +132,7 @@ def null_statistics(deviations: np.ndarray, unevenness: float, draws: int, seed:
     generator = np.random.default_rng(seed)
     largest, gains = [], []
     for start in range(0, draws, CHUNK):
-        noise, rows = _noise(root, len(deviations), min(CHUNK, draws - start), generator)
+        noise, rows = draw_noise(root, len(deviations), min(CHUNK, draws - start), generator)
         noise = noise + unevenness * generator.standard_normal(noise.shape)
         variances = ((rows @ shapes.contrasts.T) ** 2).sum(axis=1)  # (draws, n)
         largest.append(_statistics(noise, variances, shapes, _tiny(noise)).max(axis=-1))
@@ -139,8 +140,10 @@ def null_statistics(deviations: np.ndarray, unevenness: float, draws: int, seed:
     return np.concatenate(largest), np.concatenate(gains)
 
 
-def detect(y: np.ndarray, deviations: np.ndarray, draws: int, seed: int, confidence: float) -> Transitions:
-    """Transitions of ``y`` (T,) with errors from ``deviations`` (K, T), see the head of this module.
+def detect_transitions(
+    y: np.ndarray, deviations: np.ndarray, draws: int, seed: int, confidence: float
+) -> Transitions:
+    """Find the transitions of ``y`` (T,) with errors from ``deviations`` (K, T), see the head of this module.
 
     The null is a straight curve with this noise and the unevenness of this curve (that without its largest shape).
     The shape with the largest statistic is taken first and its pattern, by its height, out of the curve; so on while
@@ -159,16 +162,16 @@ def detect(y: np.ndarray, deviations: np.ndarray, draws: int, seed: int, confide
 
     Raises ValueError on fewer than 7 steps, other shapes, values that are not finite, or too few draws.
     """
-    _require_curve(y, deviations)
+    require_series(y, deviations, FEWEST_STEPS, "step")
     null, gains = null_statistics(deviations, _unevenness(y, deviations), draws, seed)
     threshold = max(LEAST_STATISTIC, _critical(null, confidence))
-    found = sorted(_peel(y, deviations, threshold))
-    statistics = np.array([statistic for *_, statistic in found])
+    peeled = sorted(_peel(y, deviations, threshold))
+    statistics = np.array([statistic for *_, statistic in peeled])
     penalty = max(2 * np.log(len(y)), _critical(gains, confidence))
     return Transitions(
-        steps=np.array([step for step, *_ in found], int),
-        kinds=tuple(kind for _, kind, *_ in found),
-        sizes=np.array([size for _, _, size, _ in found], float),
+        steps=np.array([step for step, *_ in peeled], int),
+        kinds=tuple(kind for _, kind, *_ in peeled),
+        sizes=np.array([size for _, _, size, _ in peeled], float),
         p=(1 + (null[None] >= statistics[:, None]).sum(axis=1)) / (draws + 1),
         threshold=threshold,
         z=leave_one_out_z(y),
@@ -177,8 +180,10 @@ def detect(y: np.ndarray, deviations: np.ndarray, draws: int, seed: int, confide
 
 
 def _critical(null: np.ndarray, confidence: float) -> float:
-    """The least value of ``null`` (draws,) with p = (1 + #{null >= x}) / (draws + 1) <= 1 - ``confidence`` for x
-    above it."""
+    """Return the least value of ``null`` (draws,) above which every x has p <= 1 - ``confidence``.
+
+    p = (1 + #{null >= x}) / (draws + 1). Raises ValueError on too few draws for that.
+    """
     rank = int(np.ceil(confidence * (len(null) + 1)))
     if not 1 <= rank <= len(null):
         raise ValueError(f"{len(null)} draws cannot tell confidence {confidence}: take 1 / (1 - confidence) or more")
@@ -186,24 +191,25 @@ def _critical(null: np.ndarray, confidence: float) -> float:
 
 
 def _peel(y: np.ndarray, deviations: np.ndarray, threshold: float) -> list[tuple[int, str, float, float]]:
-    """(step, kind, size, statistic) of the transitions, the largest statistic first."""
+    """Return (step, kind, size, statistic) of the transitions, the largest statistic first."""
     shapes = _shapes(len(y))
     variances = ((deviations @ shapes.contrasts.T) ** 2).mean(axis=0)  # (n,)
-    rest, free, found = y.copy(), np.ones(len(shapes.steps), bool), []
+    rest, free, transitions = y.copy(), np.ones(len(shapes.steps), bool), []
     while free.any():
         statistics = np.where(free, _statistics(rest[None], variances[None], shapes, _tiny(y[None]))[0], 0.0)
         i = int(statistics.argmax())
         if statistics[i] <= threshold:
             break
         size = float(shapes.contrasts[i] @ rest)
-        found.append((int(shapes.steps[i]), "spike" if i < shapes.spikes else "shift", size, float(statistics[i])))
+        kind = "spike" if i < shapes.spikes else "shift"
+        transitions.append((int(shapes.steps[i]), kind, size, float(statistics[i])))
         rest = rest - size * shapes.patterns[i]
         free &= shapes.steps != shapes.steps[i]
-    return found
+    return transitions
 
 
 def _shapes(t: int) -> Shapes:
-    """A spike at every step; a shift before every step with two steps at least on either side."""
+    """Return a spike at every step, and a shift before every step with two steps at least on either side."""
     positions = np.arange(t)
     spikes = [(i, positions == i, slice(max(0, i - REACH), i + REACH + 1)) for i in positions]
     shifts = [(i, positions >= i, slice(max(0, i - REACH), i + REACH)) for i in positions[2 : t - 1]]
@@ -216,7 +222,7 @@ def _shapes(t: int) -> Shapes:
 
 
 def _statistics(y: np.ndarray, variances: np.ndarray, shapes: Shapes, tiny: np.ndarray) -> np.ndarray:
-    """|c'y| / √(error² + |c|² roughness) (m, n) of curves ``y`` (m, T), 0 where not sharp.
+    """Return |c'y| / √(error² + |c|² roughness), (m, n), of curves ``y`` (m, T); 0 where not sharp.
 
     ``variances`` (m, n) are error², heights up to ``tiny`` (m, 1) are rounding.
     """
@@ -226,7 +232,7 @@ def _statistics(y: np.ndarray, variances: np.ndarray, shapes: Shapes, tiny: np.n
 
 
 def _roughness(y: np.ndarray, variances: np.ndarray, shapes: Shapes, tiny: np.ndarray) -> np.ndarray:
-    """Variance (m, n) of the unevenness from layer to layer of ``y`` (m, T) without each of the shapes.
+    """Return the variance (m, n) of the unevenness from layer to layer of ``y`` (m, T) without each of the shapes.
 
     From the median of all heights over their |c|, *after this shape is taken out of the curve*, less the noise: so
     one spike is no part of its own yardstick, yet a curve that is uneven throughout has no transitions.
@@ -241,7 +247,7 @@ def _roughness(y: np.ndarray, variances: np.ndarray, shapes: Shapes, tiny: np.nd
 
 
 def _unevenness(y: np.ndarray, deviations: np.ndarray) -> float:
-    """Standard deviation of the unevenness of ``y`` (T,) without its largest shape."""
+    """Return the standard deviation of the unevenness of ``y`` (T,) without its largest shape."""
     shapes = _shapes(len(y))
     variances = ((deviations @ shapes.contrasts.T) ** 2).mean(axis=0)[None]  # (1, n)
     largest = _statistics(y[None], variances, shapes, _tiny(y[None])).argmax()
@@ -249,27 +255,26 @@ def _unevenness(y: np.ndarray, deviations: np.ndarray) -> float:
 
 
 def _sharp(y: np.ndarray, signs: np.ndarray, shapes: Shapes) -> np.ndarray:
-    """Whether each shape of ``y`` (m, T) is `STEEPER` times as steep as the curve goes on beside it: (m, n).
+    """Tell whether each shape of ``y`` (m, T) is `STEEPER` times as steep as the curve on either side of it: (m, n).
 
-    With differences in the direction of the shape: a shift's against those before and after it, a spike's smaller leg
-    against those by which the curve goes on falling away from it. Where the curve turns instead there is nothing to be
-    steeper than. At the ends what does not exist is left out.
+    Slopes are differences in the direction of the shape: a shift's against those before and after it, a spike's smaller
+    leg against those by which the curve goes on falling away from it. Where the curve turns instead there is nothing to
+    be steeper than. At the ends what does not exist is left out.
     """
     differences = np.diff(y, axis=-1)  # (m, T - 1), [k] leads from k to k + 1
     padded = np.pad(differences, ((0, 0), (2, 2)), constant_values=np.nan)  # [k + 2] leads from k to k + 1
     steps, spikes = shapes.steps, shapes.spikes
     spike, shift = steps[:spikes], steps[spikes:]
-    up, along = signs[:, :spikes], signs[:, spikes:]
-    legs = np.fmin(up * padded[:, spike + 1], -up * padded[:, spike + 2])
-    falls = np.fmax(up * padded[:, spike], -up * padded[:, spike + 3])
-    beside = np.fmax(along * padded[:, shift], along * padded[:, shift + 2])
-    slopes = np.concatenate([legs, along * padded[:, shift + 1]], axis=1)
-    return slopes > STEEPER * np.fmax(np.concatenate([falls, beside], axis=1), 0.0)
+    spike_signs, shift_signs = signs[:, :spikes], signs[:, spikes:]
+    legs = np.fmin(spike_signs * padded[:, spike + 1], -spike_signs * padded[:, spike + 2])
+    falls = np.fmax(spike_signs * padded[:, spike], -spike_signs * padded[:, spike + 3])
+    adjacent = np.fmax(shift_signs * padded[:, shift], shift_signs * padded[:, shift + 2])
+    slopes = np.concatenate([legs, shift_signs * padded[:, shift + 1]], axis=1)
+    return slopes > STEEPER * np.fmax(np.concatenate([falls, adjacent], axis=1), 0.0)
 
 
 def _step_variances(y: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """Variances (..., T) of the steps of ``y`` about their level: of noise, and of the typical difference of
-    neighbours."""
+    """Return the variances (..., T) of the steps of ``y`` about their level: noise, and neighbours' typical difference."""
     typical = NORMAL_MAD * np.median(np.abs(np.diff(y, axis=-1)), axis=-1, keepdims=True)
     unevenness = (typical**2 / 2 - np.median(variances, axis=-1, keepdims=True)).clip(0)
     floor = (ROUNDING * np.abs(y).max(axis=-1, keepdims=True)) ** 2
@@ -277,7 +282,7 @@ def _step_variances(y: np.ndarray, variances: np.ndarray) -> np.ndarray:
 
 
 def _segment_costs(y: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """Σ (y_i - level)² / variance_i (m, T, T) over the steps a..b of ``y`` (m, T); infinite below the diagonal."""
+    """Return Σ (y_i - level)² / variance_i, (m, T, T), over the steps a..b of ``y`` (m, T); infinite below the diagonal."""
     weights = 1 / variances
     y = y - (weights * y).sum(axis=-1, keepdims=True) / weights.sum(axis=-1, keepdims=True)
     sums = [np.pad(term.cumsum(axis=-1), ((0, 0), (1, 0))) for term in (weights, weights * y, weights * y**2)]
@@ -288,43 +293,22 @@ def _segment_costs(y: np.ndarray, variances: np.ndarray) -> np.ndarray:
 
 
 def _gains(y: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """What a cut saves of the cost of ``y`` (m, T) in one segment, of one cut or of two: (m,)."""
+    """Return the saving a cut of the cost of ``y`` (m, T) in one segment, by one cut or by two, the larger: (m,)."""
     costs = _segment_costs(y, variances)
     whole, tails = costs[:, 0, -1], costs[:, 1:, -1]  # tails [k]: from step k + 1 on
-    one = (costs[:, 0, :-1] + tails).min(axis=-1)
-    heads = (costs[:, 0, :-1, None] + costs[:, 1:, :-1]).min(
-        axis=1
-    )  # (m, T - 1), two segments of the first k + 1 steps
-    two = (heads + tails).min(axis=-1)
-    return np.maximum(whole - one, (whole - two) / 2)
-
-
-def _noise(root: np.ndarray, freedom: int, draws: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """e ~ N(0, root' root) (draws, T), and rows (draws, r, T) whose rows' rows is a Wishart draw about the same."""
-    r = len(root)
-    noise = generator.standard_normal((draws, r)) @ root
-    # Bartlett 1933: A A' is a Wishart draw
-    bartlett = np.tril(generator.standard_normal((draws, r, r)), -1)
-    diagonal = np.arange(r)
-    bartlett[:, diagonal, diagonal] = np.sqrt(generator.chisquare(freedom - diagonal, (draws, r)))
-    return noise, np.swapaxes(bartlett, 1, 2) @ root / np.sqrt(freedom)
+    one_cut = (costs[:, 0, :-1] + tails).min(axis=-1)
+    # (m, T - 1), two segments of the first k + 1 steps
+    heads = (costs[:, 0, :-1, None] + costs[:, 1:, :-1]).min(axis=1)
+    two_cuts = (heads + tails).min(axis=-1)
+    return np.maximum(whole - one_cut, (whole - two_cuts) / 2)
 
 
 def _tiny(y: np.ndarray) -> np.ndarray:
-    """Differences (m, 1) of curves ``y`` (m, T) that may be rounding."""
+    """Return the size (m, 1) of differences of curves ``y`` (m, T) that may be rounding."""
     return ROUNDING * np.abs(y).max(axis=-1, keepdims=True)
 
 
 def _ratio(values: np.ndarray, scales: np.ndarray, tiny: np.ndarray | float) -> np.ndarray:
-    """values / scales: 0 for values below ``tiny``, infinite for others over 0."""
+    """Return values / scales: 0 for values up to ``tiny``, infinite for larger ones over 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.abs(values) <= tiny, 0.0, values / scales)
-
-
-def _require_curve(y: np.ndarray, deviations: np.ndarray) -> None:
-    if y.ndim != 1 or len(y) < FEWEST_STEPS:
-        raise ValueError(f"expected a curve (T,) of {FEWEST_STEPS} steps between layers or more, found {y.shape}")
-    if deviations.ndim != 2 or deviations.shape[1] != len(y) or not len(deviations):
-        raise ValueError(f"expected deviations (K, {len(y)}), a column a step: found {deviations.shape}")
-    if not (np.isfinite(y).all() and np.isfinite(deviations).all()):
-        raise ValueError("a curve with values or deviations that are not finite: leave those layers out")

@@ -1,4 +1,4 @@
-"""From an estimate and its interval to words."""
+"""Verdicts in words from an estimate's interval, its p and declared margins."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ STRONG, MODERATE, EQUIVALENT, REVERSED, UNDECIDED = "strong", "moderate", "equiv
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """Holm-corrected p of a family of tests."""
+    """Return Holm-corrected p (tests,) of a family of tests. Source: Holm 1979."""
     return multipletests(p, method="holm")[1] if len(p) else np.array([])
 
 
 def verdict(low: float, high: float, p: float, margins: tuple[float, float, float], alpha: float) -> str:
-    """What the interval ``low``..``high`` of a difference (more - less) shows against ``margins``.
+    """Return the verdict of the interval ``low``..``high`` of a difference (more - less) against ``margins``.
 
     ``margins`` = (strong, moderate, equivalent). *strong*, *moderate*: the whole interval lies at or above
     that margin and the corrected ``p`` of no difference is at most ``alpha``; *reversed*: the whole interval
@@ -35,7 +35,7 @@ def verdict(low: float, high: float, p: float, margins: tuple[float, float, floa
 
 
 def scope(families: int, families_for_paradigms: int) -> str:
-    """What a verdict speaks of."""
+    """Say in words which models and prompts a verdict over so many families speaks of."""
     if families >= families_for_paradigms:
         return f"of the paradigms: a paired t-interval over {families} families"
     models = "two models" if families == 1 else f"{2 * families} models"

@@ -3,55 +3,72 @@
 from __future__ import annotations
 
 from stages.shared.tables import TableError
-from stages.statistics.phases import Direction, detect, direction, turn_interval
+from stages.statistics.phases import Direction, detect_phases, direction, turn_interval
 from stages.trace.series import Series
 
+# The least number of checkpoints that make phases.
 LEAST_CHECKPOINTS = 8
-"""Fewer make no phases."""
 
 
 def scope(series: Series) -> str:
-    """What the labels speak of: sequences are resampled, so that one run's intervals hold no training noise."""
+    """Return what the labels speak of: sequences are resampled, so that one run's intervals hold no training noise."""
     if series.families == 1:
         return "local: one run, intervals over sequences only"
     return f"{series.families} families, intervals over families"
 
 
-def phases_of(line: str, series: Series, draws: int, seed: int, confidence: float) -> tuple[dict, list[dict]]:
-    """Headline numbers of the phases of one line, and a row for each stretch.
+def phases_of(course: str, series: Series, draws: int, seed: int, confidence: float) -> tuple[dict, list[dict]]:
+    """Return the metrics of the phases of one course, and a row for each stretch.
 
+    Metrics: ``p``; ``stretches``, each by its number, "1", "2", ..., with label and steps; and, where there are any,
+    ``turns`` by number and kind, "1_minimum", "2_maximum", ..., with ``step``, ``low``, ``high`` and ``prominence``.
     Raises TableError on fewer checkpoints than make a phase.
     """
     if len(series.steps) < LEAST_CHECKPOINTS:
         raise TableError(
-            f"{line} has {len(series.steps)} checkpoints, phases need {LEAST_CHECKPOINTS}: raise trace.checkpoints"
+            f"{course} has {len(series.steps)} checkpoints, phases need {LEAST_CHECKPOINTS}: raise trace.checkpoints"
         )
-    found = detect(
-        series.x, series.ln_rankme, series.alpha, series.ln_rankme_deviations, series.alpha_deviations, draws, seed, confidence
-    )  # fmt: skip
+    phases = detect_phases(
+        series.x,
+        series.ln_rankme,
+        series.alpha,
+        series.ln_rankme_deviations,
+        series.alpha_deviations,
+        draws,
+        seed,
+        confidence,
+    )
     steps = [int(round(step)) for step in series.steps]
     rows = [
         {
-            "line": line, "stretch": place, "label": one.label, "from_step": steps[one.first], "to_step": steps[one.last],
+            "line": course,
+            "stretch": number,
+            "label": stretch.label,
+            "from_step": steps[stretch.first],
+            "to_step": steps[stretch.last],
             "scope": scope(series),
-            **{f"{name}_{key}": value for name, slope in (("ln_rankme_slope", one.rankme), ("alpha_slope", one.alpha))
-               for key, value in slope._asdict().items()},
-            "threshold": found.threshold, "p": found.p,
+            **{f"ln_rankme_slope_{key}": value for key, value in stretch.rankme._asdict().items()},
+            **{f"alpha_slope_{key}": value for key, value in stretch.alpha._asdict().items()},
+            "threshold": phases.threshold,
+            "p": phases.p,
         }
-        for place, one in enumerate(found.stretches, 1)
-    ]  # fmt: skip
+        for number, stretch in enumerate(phases.stretches, 1)
+    ]
     stretches = {str(row["stretch"]): f"{row['label']}, steps {row['from_step']} to {row['to_step']}" for row in rows}
     turns = {}
-    for place, (index, kind, prominence) in enumerate(zip(*found.turns, strict=True), 1):
+    for number, (index, kind, prominence) in enumerate(zip(*phases.turns, strict=True), 1):
         first, last = turn_interval(series.ln_rankme, series.ln_rankme_deviations, index, confidence)
-        turns[f"{place}_{kind}"] = {
-            "step": steps[index], "low": steps[first], "high": steps[last], "prominence": float(prominence)
-        }  # fmt: skip
-    return {"p": found.p, "stretches": stretches} | ({"turns": turns} if turns else {}), rows
+        turns[f"{number}_{kind}"] = {
+            "step": steps[index],
+            "low": steps[first],
+            "high": steps[last],
+            "prominence": float(prominence),
+        }
+    return {"p": phases.p, "stretches": stretches} | ({"turns": turns} if turns else {}), rows
 
 
 def directions_of(run: Series, parent: Series, confidence: float) -> dict[str, Direction]:
-    """Change of ln RankMe and of alpha from the last checkpoint of ``parent`` to the last of ``run``.
+    """Return the change of ln RankMe and of alpha from the last checkpoint of ``parent`` to the last of ``run``.
 
     Raises TableError where the two were not shown the same tokens.
     """
@@ -61,7 +78,18 @@ def directions_of(run: Series, parent: Series, confidence: float) -> dict[str, D
             "the same tokenizer in data/registry/runs.yaml, and trace both again"
         )
     return {
-        name: direction(*(float(getattr(s, name)[-1]) for s in (parent, run)),
-                        *(getattr(s, f"{name}_deviations")[:, -1] for s in (parent, run)), confidence)
-        for name in ("ln_rankme", "alpha")
-    }  # fmt: skip
+        "ln_rankme": direction(
+            float(parent.ln_rankme[-1]),
+            float(run.ln_rankme[-1]),
+            parent.ln_rankme_deviations[:, -1],
+            run.ln_rankme_deviations[:, -1],
+            confidence,
+        ),
+        "alpha": direction(
+            float(parent.alpha[-1]),
+            float(run.alpha[-1]),
+            parent.alpha_deviations[:, -1],
+            run.alpha_deviations[:, -1],
+            confidence,
+        ),
+    }

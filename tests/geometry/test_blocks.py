@@ -20,7 +20,7 @@ from stages.geometry.spectrum import (
     participation_ratio,
     rankme_eigen,
 )
-from stages.statistics.balanced import half_differences, halves, standard_error
+from stages.statistics.deviations import hadamard_deviations, hadamard_halves, rms_standard_error
 
 
 def clouds(blocks=8, rows=30, d=6, seed=0):
@@ -42,7 +42,7 @@ def test_the_sum_of_blocks_has_the_spectrum_of_all_rows(centred):
 
 
 def test_a_half_sample_is_a_sum_of_blocks():
-    x, signs = clouds(), halves(8)
+    x, signs = clouds(), hadamard_halves(8)
     found = spectrum_from_sums(subset_sums(sums_of(x), complementary_members(signs)), centred=True)
     assert found.s.shape == (14, 6)
     for row, sign in enumerate(signs):
@@ -56,18 +56,18 @@ def test_a_half_sample_is_a_sum_of_blocks():
 def test_differences_of_halves_in_the_eigenvectors_of_the_whole_are_those_of_their_own_spectra(
     centred, rows, tolerance
 ):
-    sums, signs = sums_of(clouds(16, rows, 8)), halves(16)
+    sums, signs = sums_of(clouds(16, rows, 8)), hadamard_halves(16)
     found = half_spectra(sums, signs, centred)
     np.testing.assert_allclose(found.whole.s, spectrum_from_sums(total_sums(sums), centred).s, rtol=1e-10)
     slow = spectrum_from_sums(subset_sums(sums, complementary_members(signs)), centred)
     for measure in (rankme_eigen, participation_ratio, effective_rank):
-        fast_error, slow_error = (standard_error(half_differences(measure(s))) for s in (found.halves, slow))
+        fast_error, slow_error = (rms_standard_error(hadamard_deviations(measure(s))) for s in (found.halves, slow))
         assert fast_error == pytest.approx(slow_error, rel=tolerance)
 
 
 def test_halves_keep_the_variance_of_the_whole():
     """Traces are exact: Σ λ of a half to first order is that of its covariance."""
-    sums, signs = sums_of(clouds(8, 30, 6)), halves(8)
+    sums, signs = sums_of(clouds(8, 30, 6)), hadamard_halves(8)
     fast, slow = half_spectra(sums, signs, True).halves, spectrum_from_sums(subset_sums(sums, complementary_members(signs)), True)
     np.testing.assert_allclose((fast.s**2).sum(-1), (slow.s**2).sum(-1), rtol=1e-10)
 

@@ -32,11 +32,18 @@ from stages.geometry.spectrum import Spectrum, effective_rank, factorise
 from stages.geometry.subspace import preservation, preservation_chance
 from stages.shared.files import write_json
 from stages.statistics.ceiling import adjusted_index, noise_ceiling
-from stages.statistics.contrast import Curve, contrast
+from stages.statistics.contrast import LayerValues, contrast
 from stages.statistics.families import paired_t
-from stages.statistics.half_sampling import PAIRS, half_differences, interval, partitions_for, quarters, standard_error
+from stages.statistics.half_sampling import (
+    PAIRS,
+    complement_deviations,
+    half_sample_standard_error,
+    interval,
+    partitions_for,
+    quarters,
+)
 from stages.statistics.legacy import over_layers
-from stages.statistics.permutation import sign_flip
+from tests.support.permutation import sign_flip
 
 log = logging.getLogger(__name__)
 RESULT = Path("metrics/calibration.json")
@@ -155,21 +162,21 @@ def cka(reference: Cloud, model: Cloud, halves: np.ndarray) -> Measured:
     return Measured(float(debiased_cka(reference.x, model.x)), cka_subsets(reference.x, model.x, halves, PAIRS).ravel())
 
 
-def curve(layers: Sequence[Measured], n: int) -> Curve:
+def curve(layers: Sequence[Measured], n: int) -> LayerValues:
     """One task."""
     replicates = np.stack([layer.replicates for layer in layers])[None]  # (1, layers, B)
-    return Curve(np.array([[layer.value for layer in layers]]), half_differences(replicates, n))
+    return LayerValues(np.array([[layer.value for layer in layers]]), complement_deviations(replicates, n))
 
 
 def compare(
     generator: np.random.Generator, network: Network, deltas: Sequence[np.ndarray], shape: Shape
-) -> dict[str, list[Curve]]:
+) -> dict[str, list[LayerValues]]:
     """Curves of the updated models by quantity, all on the same prompts and halves."""
     n = shape.prompts
     x = prompts(generator, network, n)
     halves = quarters(n, partitions_for(HALF_SAMPLES), int(generator.integers(2**31)))
     reference = [cloud(layer, halves, shape) for layer in states(network.weights, x)]
-    found: dict[str, list[Curve]] = {"preservation_index": [], "effective_rank": [], "cka": []}
+    found: dict[str, list[LayerValues]] = {"preservation_index": [], "effective_rank": [], "cka": []}
     for delta in deltas:
         model = [cloud(layer, halves, shape) for layer in states(network.weights + delta, x)]
         pairs = list(zip(reference, model, strict=True))
@@ -179,7 +186,7 @@ def compare(
     return found
 
 
-def tested(curves: dict[str, list[Curve]]) -> dict[str, float]:
+def tested(curves: dict[str, list[LayerValues]]) -> dict[str, float]:
     """p of the layer average and of the studentised maximum over layers, by quantity."""
     found = {}
     for quantity, pair in curves.items():
@@ -266,7 +273,7 @@ def covering(run: int, shape: Shape) -> dict[str, tuple[float, float, float]]:
 
 
 def _interval(measured: Measured, n: int) -> tuple[float, float, float]:
-    low, high = interval(measured.value, standard_error(measured.replicates, n), CONFIDENCE)
+    low, high = interval(measured.value, half_sample_standard_error(measured.replicates, n), CONFIDENCE)
     return measured.value, float(low), float(high)
 
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from stages.paradigms.site_records import measure_site, plan
-from stages.statistics.half_sampling import partitions_for, quarters, standard_error
+from stages.paradigms.site_records import measure_plan, measure_site
+from stages.statistics.half_sampling import half_sample_standard_error, partitions_for, quarters
 from tests.speed import calibration as benchmark
 from tests.support.project import ROOT
 
@@ -88,7 +88,7 @@ def test_the_statistics_are_those_of_the_stage():
     x = benchmark.prompts(np.random.default_rng(0), network, SHAPE.prompts)
     halves = quarters(SHAPE.prompts, partitions_for(60), 0)
     clouds = [benchmark.states(weights, x)[-1] for weights in (network.weights, network.weights + delta)]
-    site = measure_site(*clouds, plan(*x.shape, params, halves, 2), "last_token", True)
+    site = measure_site(*clouds, measure_plan(*x.shape, params, halves, 2), "last_token", True)
     rows = {(row["measure"], row["variant"]): row for row in site.records}
     reference, model = (benchmark.cloud(z, halves, SHAPE) for z in clouds)
     names = ("preservation", f"centred_k{SHAPE.k}"), ("effective_rank", "centred_singular"), ("cka", "debiased")
@@ -102,4 +102,4 @@ def test_the_statistics_are_those_of_the_stage():
         assert float(found.value) == pytest.approx(rows[name][quantity])
         np.testing.assert_allclose(found.replicates, site.replicates[*name, quantity])
         error = rows[name]["index_standard_error" if quantity == "index" else "standard_error"]
-        assert standard_error(found.replicates, SHAPE.prompts) == pytest.approx(error)
+        assert half_sample_standard_error(found.replicates, SHAPE.prompts) == pytest.approx(error)

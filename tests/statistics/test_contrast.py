@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from stages.statistics.contrast import Curve, contrast, studentised_maximum
-from stages.statistics.half_sampling import half_differences
+from stages.statistics.contrast import LayerValues, contrast, studentised_maximum
+from stages.statistics.half_sampling import complement_deviations
 from stages.statistics.legacy import over_layers
 
 LAYERS, PROMPTS, DRAWS = 16, 200, 204
@@ -21,7 +21,7 @@ def along_layers(generator, shape, rho=0.95):
 def curve_of(scores, halves):
     """Mean over prompts of ``scores`` (prompts, layers), with the draws of its error."""
     replicates = np.stack([scores[half].mean(axis=0) for half in halves], axis=-1)  # (layers, B)
-    return Curve(scores.mean(axis=0)[None], half_differences(replicates, PROMPTS)[None])
+    return LayerValues(scores.mean(axis=0)[None], complement_deviations(replicates, PROMPTS)[None])
 
 
 def two_models(generator, effect=0.0):
@@ -34,7 +34,7 @@ def two_models(generator, effect=0.0):
 
 def constant(value, spread=0.01, tasks=2, layers=3, seed=0):
     deviations = np.random.default_rng(seed).standard_normal((tasks, layers, DRAWS)) * spread
-    return Curve(np.full((tasks, layers), value), deviations)
+    return LayerValues(np.full((tasks, layers), value), deviations)
 
 
 def test_under_no_effect_the_prompt_test_holds_its_level_and_welch_over_layers_does_not():

@@ -6,12 +6,12 @@ import pytest
 from stages.statistics.half_sampling import (
     HALVES,
     PAIRS,
-    half_differences,
+    complement_deviations,
+    half_sample_standard_error,
     interval,
     p_value,
     partitions_for,
     quarters,
-    standard_error,
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_halves_depend_on_seed_and_task_only():
 def test_standard_error_of_a_mean_is_the_textbook_one():
     x = np.random.default_rng(0).standard_normal(1000) * 3
     means = np.array([x[part[list(pair)].ravel()].mean() for part in quarters(1000, 200, 0) for pair in PAIRS])
-    assert standard_error(means, 1000) == pytest.approx(x.std(ddof=1) / np.sqrt(1000), rel=0.1)
+    assert half_sample_standard_error(means, 1000) == pytest.approx(x.std(ddof=1) / np.sqrt(1000), rel=0.1)
 
 
 @pytest.mark.parametrize(("split", "plain"), [(False, 3), (True, 7)])
@@ -60,7 +60,7 @@ def test_standard_error_of_a_product_of_means_without_a_linear_part(split, plain
             (x[:, a] * y[:, b], x[:, b] * y[:, a]) if split else ((x[:, a] + x[:, b]) / 2, (y[:, a] + y[:, b]) / 2)
         )
         halves = ((one + other) / 2 if split else one * other).ravel()
-        found.append(standard_error(halves, n))
+        found.append(half_sample_standard_error(halves, n))
         naive.append(halves.std(ddof=1))
     assert plain * 0.8 < np.mean(np.square(naive)) * n**2 < plain * 1.25
     assert (
@@ -73,18 +73,18 @@ def test_draws_of_an_average_are_averages_of_draws():
     means = np.stack(
         [[z[part[list(pair)].ravel()].mean() for part in quarters(400, 34, 0) for pair in PAIRS] for z in x]
     )
-    average = half_differences(means, 400).mean(axis=0)
-    assert average.std(ddof=1) == pytest.approx(standard_error(means.mean(axis=0), 400))
-    np.testing.assert_allclose(half_differences(means, np.full(3, 400)), half_differences(means, 400))
+    average = complement_deviations(means, 400).mean(axis=0)
+    assert average.std(ddof=1) == pytest.approx(half_sample_standard_error(means.mean(axis=0), 400))
+    np.testing.assert_allclose(complement_deviations(means, np.full(3, 400)), complement_deviations(means, 400))
 
 
 def test_half_samples_without_their_complements_are_refused():
     with pytest.raises(ValueError, match="5 half-samples: expected complementary pairs"):
-        standard_error(np.zeros(5), 100)
+        half_sample_standard_error(np.zeros(5), 100)
 
 
 def test_standard_error_scales_other_subset_sizes():
-    assert standard_error(np.array([1.0, 3.0]), n=100, m=20) == pytest.approx(np.sqrt(2) * np.sqrt(20 / 80))
+    assert half_sample_standard_error(np.array([1.0, 3.0]), n=100, m=20) == pytest.approx(np.sqrt(2) * np.sqrt(20 / 80))
 
 
 def test_interval_and_p():

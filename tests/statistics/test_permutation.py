@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.statistics.permutation import EXACT, sign_flip
+from tests.support.permutation import EXACT, sign_flip
 
 
 def test_exact_by_hand():

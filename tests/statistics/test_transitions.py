@@ -56,7 +56,7 @@ def detected(trend, covariance, curves, unevenness=0.0):
     generator = np.random.default_rng(0)
     for seed in range(curves):
         y, deviations = sample(trend, covariance, generator)
-        yield tr.detect(y + unevenness * generator.standard_normal(len(y)), deviations, DRAWS, seed, 0.95)
+        yield tr.detect_transitions(y + unevenness * generator.standard_normal(len(y)), deviations, DRAWS, seed, 0.95)
 
 
 def places(result):
@@ -137,7 +137,7 @@ def test_segments_of_a_noiseless_shift():
 @pytest.mark.parametrize("sign", [1, -1])
 def test_contrasts_measure_the_height_on_any_line(shape, sign):
     y = 5 - 0.3 * STEPS + sign * 2.0 * shape
-    result = tr.detect(y, even(T, 0.1), DRAWS, 0, 0.95)
+    result = tr.detect_transitions(y, even(T, 0.1), DRAWS, 0, 0.95)
     assert result.steps.tolist() == [10]
     assert result.kinds == ("spike" if shape is SPIKE else "shift",)
     assert result.sizes[0] == pytest.approx(sign * 2.0)
@@ -147,9 +147,9 @@ def test_contrasts_measure_the_height_on_any_line(shape, sign):
 @pytest.mark.parametrize("shape", [SPIKE, SHIFT])
 def test_without_noise_only_the_true_transition_fires(shape):
     quiet = np.zeros((K, T))
-    assert tr.detect(shape, quiet, DRAWS, 0, 0.95).steps.tolist() == [10]
+    assert tr.detect_transitions(shape, quiet, DRAWS, 0, 0.95).steps.tolist() == [10]
     for trend in SMOOTH.values():
-        assert not len(tr.detect(trend + 0.0, quiet, DRAWS, 0, 0.95).steps)
+        assert not len(tr.detect_transitions(trend + 0.0, quiet, DRAWS, 0, 0.95).steps)
 
 
 @pytest.mark.parametrize("size", [7, 80])
@@ -159,20 +159,20 @@ def test_short_and_long_curves(size, kind):
     y = 20.0 * (steps == 3 if kind == "spike" else steps >= 3)
     generator = np.random.default_rng(1)
     y, deviations = sample(y, np.eye(size), generator)
-    result = tr.detect(y, deviations, DRAWS, 0, 0.95)
+    result = tr.detect_transitions(y, deviations, DRAWS, 0, 0.95)
     assert (3, kind) in places(result)
 
 
 @pytest.mark.parametrize("step", [0, T - 1])
 def test_spikes_at_the_ends(step):
     y, deviations = sample(20.0 * np.eye(T)[step], NOISES["independent"], np.random.default_rng(3))
-    assert (step, "spike") in places(tr.detect(y, deviations, DRAWS, 0, 0.95))
+    assert (step, "spike") in places(tr.detect_transitions(y, deviations, DRAWS, 0, 0.95))
 
 
 def test_two_transitions_and_the_segments_between():
     y = 12.0 * (STEPS >= 8) - 15.0 * (STEPS == 16)
     y, deviations = sample(y, np.eye(T), np.random.default_rng(4))
-    result = tr.detect(y, deviations, 500, 0, 0.95)
+    result = tr.detect_transitions(y, deviations, 500, 0, 0.95)
     assert places(result) == [(8, "shift"), (16, "spike")]
     assert [(one.first, one.last) for one in result.segments] == [(0, 7), (8, 15), (16, 16), (17, 23)]
     assert (result.p <= 0.05).all()
@@ -225,16 +225,16 @@ def test_the_published_curve_has_its_drop():
     """The drop 1.285 -> .498, which the prior system scored 1.97 of 2 among the differences, with the repeat error of
     up to 1.5 % as the only noise."""
     assert prior_scores(np.diff(PRIOR)).min() == pytest.approx(-1.97, abs=0.01)
-    result = tr.detect(PRIOR, even(len(PRIOR), 0.015), 500, 0, 0.95)
+    result = tr.detect_transitions(PRIOR, even(len(PRIOR), 0.015), 500, 0, 0.95)
     assert (3, "shift") in places(result)
 
 
 def test_a_unit_changes_nothing_and_the_seed_fixes_all():
     y, deviations = sample(8 * SHIFT, NOISES["independent"], np.random.default_rng(2))
-    one, other = tr.detect(y, deviations, DRAWS, 0, 0.95), tr.detect(1000 * y, 1000 * deviations, DRAWS, 0, 0.95)
+    one, other = tr.detect_transitions(y, deviations, DRAWS, 0, 0.95), tr.detect_transitions(1000 * y, 1000 * deviations, DRAWS, 0, 0.95)
     assert one.steps.tolist() == other.steps.tolist()
     assert one.threshold == pytest.approx(other.threshold)
-    again = tr.detect(y, deviations, DRAWS, 0, 0.95)
+    again = tr.detect_transitions(y, deviations, DRAWS, 0, 0.95)
     assert one.threshold == again.threshold
     assert one.p.tolist() == again.p.tolist() == other.p.tolist()
 
@@ -252,12 +252,12 @@ def test_a_unit_changes_nothing_and_the_seed_fixes_all():
 )
 def test_bad_input_is_refused(y, deviations, message):
     with pytest.raises(ValueError, match=message):
-        tr.detect(y, deviations, DRAWS, 0, 0.95)
+        tr.detect_transitions(y, deviations, DRAWS, 0, 0.95)
 
 
 def test_too_few_draws_are_refused():
     with pytest.raises(ValueError, match="10 draws cannot tell confidence 0.95"):
-        tr.detect(np.zeros(T), np.ones((K, T)), 10, 0, 0.95)
+        tr.detect_transitions(np.zeros(T), np.ones((K, T)), 10, 0, 0.95)
 
 
 def test_leave_one_out_z_refuses_too_few_and_nan():

@@ -9,9 +9,10 @@ from matplotlib.lines import Line2D
 
 from stages.paradigms.figures.labels import label_points
 from stages.paradigms.figures.near_one import spread_y
-from stages.paradigms.perturbed import mean_index
+from stages.paradigms.perturbed_records import mean_index
+from stages.paradigms.tables import RANDOM_KINDS
 from stages.shared.figure_style import GREY, Look, legend, log_ticks, looks, nothing, sheet, styled
-from stages.statistics.half_sampling import interval, standard_error
+from stages.statistics.half_sampling import half_sample_standard_error, interval
 
 TITLE = "Preservation against distance from the base"
 MEASURED = {
@@ -22,7 +23,6 @@ PATHS = {
     "interpolation": ("-", "", "Straight line from the base to the model"),
     "checkpoint": ((0, (2, 1)), ".", "Checkpoints of its training"),
 }
-RANDOM = ("isotropic", "spectrum_preserving")
 DRAW = {"color": "#999999", "linestyle": "", "marker": "_", "markersize": 7}
 PATH_COLUMNS = ["recipe", "model", "kind", "draw", "t", "step", "displacement", "index"]
 COLUMNS = ["recipe", "model", "displacement", "kl", "index", "index_low", "index_high"]
@@ -31,17 +31,17 @@ COLUMNS = ["recipe", "model", "displacement", "kl", "index", "index_low", "index
 def table(
     records: pd.DataFrame, replicates: pd.DataFrame, distances: pd.DataFrame, k: int, site: str, confidence: float
 ) -> pd.DataFrame:
-    """Index of centred preservation, mean over tasks and layers, of every trained sibling, beside its distances.
+    """Return the index of centred preservation, mean over tasks and layers, of every trained sibling, and its distances.
 
     ``distances`` has the columns model, displacement and kl. The interval is over prompts: the mean over tasks and
     layers is taken inside each half-sample (``replicates``, with the column `model`). A layer without an index, on all
     prompts or on any half, is left out of both.
     """
     variant = f"centred_k{k}"
-    rows = _at(records, variant, site)
-    halves = _at(replicates, variant, site)
+    rows = _preservation_rows(records, variant, site)
+    halves = _preservation_rows(replicates, variant, site)
     halves = halves[halves["quantity"] == "index"]
-    found = []
+    rows_by_model = []
     for (recipe, model), group in rows.groupby(["recipe", "model"]):
         distance = distances.loc[distances["model"] == model, ["displacement", "kl"]]
         cells = (
@@ -56,20 +56,20 @@ def table(
             continue
         low = high = np.nan
         if len(cells):
-            error = standard_error(cells.loc[values.index].mean().to_numpy(), int(group["n"].min()))
+            error = half_sample_standard_error(cells.loc[values.index].mean().to_numpy(), int(group["n"].min()))
             low, high = interval(values.mean(), error, confidence)
-        found.append([recipe, model, *distance.iloc[0], values.mean(), low, high])
-    return pd.DataFrame(found, columns=COLUMNS).sort_values(["recipe", "model"], ignore_index=True)
+        rows_by_model.append([recipe, model, *distance.iloc[0], values.mean(), low, high])
+    return pd.DataFrame(rows_by_model, columns=COLUMNS).sort_values(["recipe", "model"], ignore_index=True)
 
 
-def _at(rows: pd.DataFrame, variant: str, site: str) -> pd.DataFrame:
+def _preservation_rows(rows: pd.DataFrame, variant: str, site: str) -> pd.DataFrame:
     return rows[(rows["measure"] == "preservation") & (rows["variant"] == variant) & (rows["site"] == site)]
 
 
 def distances(trained: dict[str, dict], paths: pd.DataFrame) -> pd.DataFrame:
-    """Displacement and KL divergence from the base, from the training metrics of each organism; a base has none.
+    """Return displacement and KL divergence from the base, from the training metrics of each organism; a base has none.
 
-    Of other models the displacement, where their ``paths`` tell it.
+    Other models have a displacement only, if it is in their ``paths``.
     """
     rows = [
         (model, m["displacement_from_base"], m["kl_from_base"]["value"])
@@ -84,40 +84,41 @@ def distances(trained: dict[str, dict], paths: pd.DataFrame) -> pd.DataFrame:
 
 
 def paths(points: pd.DataFrame) -> pd.DataFrame:
-    """Index and displacement of every perturbed model, mean over tasks and layers.
+    """Return index and displacement of every perturbed model, means over tasks and layers.
 
     ``points``: tables of perturbed models with the columns `recipe` and `model`.
     """
     groups = points.groupby(["recipe", "model"])
-    found = [mean_index(group).assign(recipe=recipe, model=model) for (recipe, model), group in groups]
-    return pd.concat(found, ignore_index=True)[PATH_COLUMNS] if found else pd.DataFrame(columns=PATH_COLUMNS)
+    tables = [mean_index(group).assign(recipe=recipe, model=model) for (recipe, model), group in groups]
+    return pd.concat(tables, ignore_index=True)[PATH_COLUMNS] if tables else pd.DataFrame(columns=PATH_COLUMNS)
 
 
 def spearman(rows: pd.DataFrame, distance: str) -> float:
-    """Rank correlation of the index with a distance over the models; NaN below three."""
+    """Return the rank correlation of the index with a distance over the models; NaN below three."""
     rows = rows.dropna(subset=[distance])
     return float(rows["index"].rank().corr(rows[distance].rank())) if len(rows) > 2 else np.nan
 
 
 @styled
 def draw(rows: pd.DataFrame, paths: pd.DataFrame) -> Figure:
-    """Left against displacement, with the ``paths`` and random updates of each model; right against KL divergence.
+    """Draw preservation against displacement, with the ``paths`` and random updates of each model, and against KL.
 
-    Of several families small points are the models and large ones the means of a recipe, which bear its name.
+    With several families small points are the models and large ones the means of a recipe, which bear its name.
     """
     if rows.empty:
         return nothing(
             TITLE, "No model of this study was trained inside the pipeline, so no distance from its base is known."
         )
     styles, several = looks(rows["recipe"]), rows.groupby("recipe")["model"].nunique().max() > 1
-    shown = "small marks: the models of each family" if several else "with its interval over prompts"
+    marks = "small marks: the models of each family" if several else "with its interval over prompts"
     figure = sheet(
-        4.9 if len(paths) else 4.4, TITLE,
-        f"Adjusted index of preservation, mean over tasks and layers (1: as like the base as sampling noise allows, 0: chance), {shown}. "
+        4.9 if len(paths) else 4.4,
+        TITLE,
+        f"Adjusted index of preservation, mean over tasks and layers (1: as like the base as sampling noise allows, 0: chance), {marks}. "
         f"ρ over {len(rows)} models that share {'their bases' if several else 'a base'}: a description, not a test. "
         "Filled: paradigms; open: controls. The axis spreads what is near 1. "
         f"{'Lines and random updates: on fewer prompts.' if len(paths) else ''}",
-    )  # fmt: skip
+    )
     measured = [distance for distance in MEASURED if rows[distance].notna().any()]
     panels = dict(zip(measured, figure.subplots(1, len(measured), sharey=True, squeeze=False)[0], strict=True))
     for distance, axes in panels.items():
@@ -136,46 +137,60 @@ def draw(rows: pd.DataFrame, paths: pd.DataFrame) -> Figure:
         axes.margins(x=0.16, y=0.12)
         log_ticks(axes.xaxis)
     panels[measured[0]].set_ylabel("preservation (adjusted index)")
-    figure.draw_without_rendering()  # settles the layout, on which free places depend
+    figure.draw_without_rendering()  # settles the layout, on which free positions depend
     means = rows.groupby("recipe")[["displacement", "kl", "index"]].mean()
     for distance, axes in panels.items():
-        there = {r: look for r, look in styles.items() if np.isfinite(means.at[r, distance])}
-        label_points(
-            axes, [(means.at[r, distance], means.at[r, "index"], look.label, look.ink) for r, look in there.items()]
-        )
+        labels = [
+            (means.loc[recipe, distance], means.loc[recipe, "index"], look.label, look.ink)
+            for recipe, look in styles.items()
+            if np.isfinite(means.loc[recipe, distance])
+        ]
+        label_points(axes, labels)
     return figure
 
 
 def _draw_recipe(axes, rows: pd.DataFrame, distance: str, look: Look, several: bool) -> None:
-    """One recipe's mark, and its interval or its models."""
+    """Draw the mark of one recipe, and its interval or its models."""
     if several:
         axes.scatter(rows[distance], rows["index"], s=10, color=look.colour, marker=look.marker, alpha=0.6)
     else:
         axes.vlines(rows[distance], rows["index_low"], rows["index_high"], color=look.colour, linewidth=1.4)
     face = "none" if look.control else look.colour  # open marks show what lies beneath them
     axes.plot(
-        rows[distance].mean(), rows["index"].mean(), look.marker, label=rows["recipe"].iloc[0],
-        color=look.colour, markerfacecolor=face, markeredgewidth=1.6, markersize=7,
-    )  # fmt: skip
+        rows[distance].mean(),
+        rows["index"].mean(),
+        look.marker,
+        label=rows["recipe"].iloc[0],
+        color=look.colour,
+        markerfacecolor=face,
+        markeredgewidth=1.6,
+        markersize=7,
+    )
 
 
 def _draw_paths(axes, paths: pd.DataFrame, styles: dict[str, Look]) -> None:
-    """Lines to the models in their colours, and the random updates of their sizes, behind the models' marks."""
+    """Draw lines to the models in their colours, and the random updates of their sizes, behind the models' marks."""
     for (recipe, _, kind), rows in paths.sort_values("displacement").groupby(["recipe", "model", "kind"]):
-        where = rows["displacement"], rows["index"]
-        if kind in RANDOM:
-            axes.plot(*where, **DRAW, label=f"{recipe} {kind}", zorder=1.5)
+        points = rows["displacement"], rows["index"]
+        if kind in RANDOM_KINDS:
+            axes.plot(*points, **DRAW, label=f"{recipe} {kind}", zorder=1.5)
         elif kind in PATHS:
             dash, mark, _ = PATHS[kind]
             colour = styles[recipe].colour
             axes.plot(
-                *where, color=colour, linestyle=dash, marker=mark, markersize=5, linewidth=1.0, zorder=2,
+                *points,
+                color=colour,
+                linestyle=dash,
+                marker=mark,
+                markersize=5,
+                linewidth=1.0,
+                zorder=2,
                 label=f"{recipe} {kind}",
-            )  # fmt: skip
+            )
 
 
 def _entries() -> list[Line2D]:
-    """The legend of what `_draw_paths` draws."""
+    """Return the legend entries of what `_draw_paths` draws."""
     lines = [
         Line2D([], [], color=GREY, linestyle=dash, marker=mark, markersize=5, linewidth=1.0, label=label)
         for dash, mark, label in PATHS.values()

@@ -1,4 +1,4 @@
-"""A permutation test for means of per-prompt scores."""
+"""A permutation test for means of per-prompt scores, which the calibration benchmark compares the stages' tests with."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from itertools import product
 
 import numpy as np
 
+# Up to so many prompts all 2^n sign patterns are enumerated: 4096.
 EXACT = 12
-"""Up to so many prompts all 2^n sign patterns are enumerated: 4096."""
-CHUNK = 1000  # patterns at a time
+# Patterns that are held at a time.
+CHUNK = 1000
 
 
 def sign_flip(more: np.ndarray, less: np.ndarray, draws: int = 9999, seed: int = 0) -> float:
-    """Two-sided p of no mean difference between the per-prompt scores ``more`` and ``less`` (n,), rows paired by prompt.
+    """Return the two-sided p of no mean difference between the per-prompt scores ``more`` and ``less`` (n,), rows paired by prompt.
 
     If the two models are exchangeable on every prompt, each difference d_i is as likely as -d_i: T = |sum ±d_i| is
     compared over all 2^n patterns up to n = EXACT, p = #{T >= observed} / 2^n, and beyond over ``draws`` random ones,
@@ -38,8 +39,8 @@ def sign_flip(more: np.ndarray, less: np.ndarray, draws: int = 9999, seed: int =
         patterns = np.array(list(product((-1.0, 1.0), repeat=len(difference))))  # (2^n, n)
         return float((np.abs(patterns @ difference) >= least).mean())
     generator = np.random.default_rng(seed)
-    found = 0
+    exceeding = 0
     for start in range(0, draws, CHUNK):
         signs = generator.integers(0, 2, (min(CHUNK, draws - start), len(difference)), np.int8)  # 0 or 1
-        found += int((np.abs(2 * (signs @ difference) - difference.sum()) >= least).sum())
-    return (1 + found) / (draws + 1)
+        exceeding += int((np.abs(2 * (signs @ difference) - difference.sum()) >= least).sum())
+    return (1 + exceeding) / (draws + 1)
