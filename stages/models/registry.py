@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import RootModel, model_validator
 
 from stages.shared.params import Group, ParamsError, load
+from stages.shared.registry import did_you_mean, read_entries_with
 
 REGISTRY = Path("data/registry/models.yaml")
-SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 Precision = Literal["float32", "bfloat16", "int8", "nf4"]
 
 
@@ -22,7 +19,7 @@ class ComputePrecision(RootModel[Precision]):
 
 
 class Model(Group):
-    """One entry: a hub model at a revision, or local files; and the condition under which it is measured."""
+    """An entry of the registry: a hub model at a revision, or local files, and the condition under which it is measured."""
 
     hub: str | None = None
     """Hub id, organisation/name."""
@@ -38,7 +35,7 @@ class Model(Group):
     gated: bool = False
     """The hub asks for the acceptance of the licence, and a token."""
     precision: Precision | None = None
-    """A labelled condition, such as nf4; else collect.precision holds."""
+    """Precision of a labelled condition, such as nf4; else collect.precision holds."""
     prompt_format: Literal["plain", "chat"] = "plain"
     """Prompts as they are, or inside the chat template."""
 
@@ -50,39 +47,20 @@ class Model(Group):
 
 
 def load_entry(slug: str, path: Path = REGISTRY) -> Model:
-    """The entry ``slug`` of the registry; raises ParamsError naming the file, the key and the fix."""
-    if not re.fullmatch(SLUG, slug):
-        raise ParamsError(f"{path}: {slug}: a slug has letters, digits, - and _ only (it names stages and folders)")
-    entries = registered(path)
-    if slug not in entries:
-        raise ParamsError(
-            f"{path}: no model {slug!r}: {_hint(slug, entries)}registered: {', '.join(entries) or 'none'}"
-        )
+    """Return the entry ``slug`` of the registry; raise ParamsError naming the file, the key and the fix."""
+    entries = read_entries_with(slug, "model", path)
     entry = load(slug, Model, path)
     _require_base(slug, entry, entries, path)
     return entry
 
 
-def registered(path: Path = REGISTRY) -> dict[str, Any]:
-    """All entries by slug, not validated: one bad entry must not keep the others from being used."""
-    if not path.exists():
-        raise ParamsError(f"{path} not found in {Path.cwd()}: run from the root of the repository")
-    try:
-        entries = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(entries, dict) or not all(isinstance(slug, str) for slug in entries):
-        raise ParamsError(f"{path}: expected slugs with an entry each (slug: {{hub: ..., revision: ...}})")
-    return entries
-
-
 def _require_base(slug: str, entry: Model, entries: dict[str, Any], path: Path) -> None:
-    """The reference of ``entry`` is itself, or an entry that is its own reference."""
+    """Raise ParamsError unless the reference of ``entry`` is itself, or an entry that is its own reference."""
     if entry.reference in (None, slug):
         return
     if entry.reference not in entries:
         raise ParamsError(
-            f"{path}: {slug}.reference: no model {entry.reference!r}: {_hint(entry.reference, entries)}"
+            f"{path}: {slug}.reference: no model {entry.reference!r}: {did_you_mean(entry.reference, entries)}"
             "name the base that it was trained from"
         )
     root = (entries[entry.reference] or {}).get("reference")
@@ -90,8 +68,3 @@ def _require_base(slug: str, entry: Model, entries: dict[str, Any], path: Path) 
         raise ParamsError(
             f"{path}: {slug}.reference: {entry.reference!r} is no base, its own reference is {root!r}: name the base of both"
         )
-
-
-def _hint(word: str, choices: dict[str, Any]) -> str:
-    close = difflib.get_close_matches(word, choices, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import Field, ValidationError
 
-from stages.models.registry import SLUG, registered
 from stages.shared.params import Group, ParamsError, load
+from stages.shared.registry import did_you_mean, read_entries_with
 
 REGISTRY = Path("data/registry/runs.yaml")
 
 
+class Step(Protocol):
+    """Anything that stands at a step of training."""
+
+    step: int
+
+
+HasStep = TypeVar("HasStep", bound=Step)
+
+
 class Tokenizer(Group):
-    """What the runs of one family tokenise with, so that all of them read the same ids."""
+    """The tokenizer of the runs of one family, so that all of them read the same ids."""
 
     hub: str
     """Hub id, organisation/name."""
@@ -26,68 +33,64 @@ class Tokenizer(Group):
     """Branch, tag or commit, verbatim."""
 
 
-class Checkpoint(Group):
-    """One saved state of a run."""
+class RegisteredCheckpoint(Group):
+    """A saved state of a run, as an entry of the registry lists it."""
 
     revision: str
     """Branch of the hub, or folder under the run's path: verbatim, never taken apart."""
     step: int = Field(ge=0)
-    """Of this run, from its start."""
+    """Step of this run, from its start."""
     tokens: int | None = Field(default=None, ge=0)
-    """That this run has seen by then."""
+    """Tokens that this run has seen by then."""
     hub: str | None = None
     """Repository of this checkpoint alone, in place of the run's."""
 
 
-class Run(Group):
-    """One entry: a training run, and where its checkpoints are."""
+class RegisteredRun(Group):
+    """An entry of the registry: a training run, and where its checkpoints are."""
 
     hub: str | None = None
     """Hub id, organisation/name."""
     path: str | None = None
     """Directory with one folder per checkpoint."""
     paradigm: Literal["base", "sft", "dpo", "rl_zero", "rlvr", "think", "other"]
-    """As in models.yaml."""
+    """Paradigm, as in models.yaml."""
     parent: str | None = None
     """Slug of the run that it starts from; none for pretraining from scratch."""
     tokenizer: Tokenizer | None = None
-    """None: that of the run's own last checkpoint."""
+    """Tokenizer; None: that of the run's own last checkpoint."""
     corpus: str | None = None
     """Name of the n-gram corpus that it was trained on."""
     licence: str | None = None
-    checkpoints: list[Checkpoint]
-    """In the order of training."""
+    checkpoints: list[RegisteredCheckpoint]
+    """Checkpoints in the order of training."""
 
 
-def load_run(slug: str, path: Path = REGISTRY) -> Run:
-    """The run ``slug`` of the registry; it and the runs that it descends from are valid.
+def load_run(slug: str, path: Path = REGISTRY) -> RegisteredRun:
+    """Return the run ``slug`` of the registry; it and the runs that it descends from are valid.
 
     Raises ParamsError naming the file, the run, the entry and the fix.
     """
-    if not re.fullmatch(SLUG, slug):
-        raise ParamsError(f"{path}: {slug}: a slug has letters, digits, - and _ only (it names stages and folders)")
-    entries = registered(path)
-    if slug not in entries:
-        raise ParamsError(f"{path}: no run {slug!r}: {_hint(slug, entries)}registered: {', '.join(entries) or 'none'}")
+    entries = read_entries_with(slug, "run", path)
     run = _valid(slug, entries, path)
-    line, parent = [slug], run.parent
+    lineage, parent = [slug], run.parent
     while parent is not None:
         if parent not in entries:
             raise ParamsError(
-                f"{path}: {line[-1]}.parent: no run {parent!r}: {_hint(parent, entries)}"
+                f"{path}: {lineage[-1]}.parent: no run {parent!r}: {did_you_mean(parent, entries)}"
                 "name a run of this file, or leave parent out for pretraining from scratch"
             )
-        if parent in line:
+        if parent in lineage:
             raise ParamsError(
-                f"{path}: {line[-1]}.parent: {' starts from '.join([*line, parent])}, a circle: correct one of them"
+                f"{path}: {lineage[-1]}.parent: {' starts from '.join([*lineage, parent])}, a circle: correct one of them"
             )
-        line.append(parent)
+        lineage.append(parent)
         parent = _valid(parent, entries, path).parent
     return run
 
 
-def log_spaced(checkpoints: Sequence[Checkpoint], size: int) -> list[Checkpoint]:
-    """At most ``size`` of ``checkpoints``, in their order: the first, the last, and others even in ln(step + 1).
+def log_spaced(checkpoints: Sequence[HasStep], size: int) -> list[HasStep]:
+    """Return at most ``size`` of ``checkpoints``, in their order: the first, the last, and others even in ln(step + 1).
 
     Each of ``size`` evenly spaced targets takes the nearest checkpoint that is still free; so where fewer are saved
     than targets fall, the next ones are taken, and there are always min(size, all) of them. Raises ParamsError if
@@ -104,52 +107,51 @@ def log_spaced(checkpoints: Sequence[Checkpoint], size: int) -> list[Checkpoint]
     # From the last target down: the low ones crowd below the first saved step, and would take what later ones need.
     for number in range(size - 2, 0, -1):
         target = logs[0] + number * spacing
-        nearest = min(free, key=lambda place: abs(logs[place] - target))
+        nearest = min(free, key=lambda index: abs(logs[index] - target))
         free.remove(nearest)
         chosen.add(nearest)
-    return [checkpoints[place] for place in sorted(chosen)]
+    return [checkpoints[index] for index in sorted(chosen)]
 
 
-def _valid(slug: str, entries: dict[str, Any], path: Path) -> Run:
-    """The entry ``slug``, or ParamsError."""
+def _valid(slug: str, entries: dict[str, Any], path: Path) -> RegisteredRun:
+    """Return the entry ``slug``; raise ParamsError where it is not valid."""
     try:
-        run = Run.model_validate(entries[slug])
+        run = RegisteredRun.model_validate(entries[slug])
     except ValidationError:
-        return load(slug, Run, path)  # raises, and explains every error
+        return load(slug, RegisteredRun, path)  # raises, and explains every error
     # Here and not in the model, whose errors repeat the whole entry: lists of checkpoints are long.
-    where = f"{path}: {slug}"
+    entry_key = f"{path}: {slug}"
     if (run.hub is None) == (run.path is None):
-        raise ParamsError(f"{where}: expected either hub (organisation/name) or path (a folder), found both or neither")
-    if run.path is not None and (named := [one.revision for one in run.checkpoints if one.hub]):
-        raise ParamsError(f"{where}.checkpoints: {named[0]!r} names a hub, but the run lies under path: leave hub out")
-    _require_order(where, run.checkpoints)
+        raise ParamsError(
+            f"{entry_key}: expected either hub (organisation/name) or path (a folder), found both or neither"
+        )
+    if run.path is not None and (revisions := [state.revision for state in run.checkpoints if state.hub]):
+        raise ParamsError(
+            f"{entry_key}.checkpoints: {revisions[0]!r} names a hub, but the run lies under path: leave hub out"
+        )
+    _require_order(entry_key, run.checkpoints)
     return run
 
 
-def _require_order(where: str, checkpoints: list[Checkpoint]) -> None:
-    """There is a checkpoint, their steps ascend, and no revision stands twice."""
+def _require_order(entry_key: str, checkpoints: list[RegisteredCheckpoint]) -> None:
+    """Raise ParamsError unless there is a checkpoint, their steps ascend, and no revision stands twice."""
     if not checkpoints:
-        raise ParamsError(f"{where}.checkpoints: none: list at least one, such as {{revision: main, step: 1}}")
-    for place, (one, following) in enumerate(zip(checkpoints, checkpoints[1:], strict=False), 1):
-        if one.step == following.step:
+        raise ParamsError(f"{entry_key}.checkpoints: none: list at least one, such as {{revision: main, step: 1}}")
+    for index, (checkpoint, following) in enumerate(zip(checkpoints, checkpoints[1:], strict=False), 1):
+        if checkpoint.step == following.step:
             raise ParamsError(
-                f"{where}.checkpoints.{place}: {following.revision!r} has step {following.step}, as {one.revision!r} has: "
+                f"{entry_key}.checkpoints.{index}: {following.revision!r} has step {following.step}, as {checkpoint.revision!r} has: "
                 "leave one out, or correct its step"
             )
-        if one.step > following.step:
+        if checkpoint.step > following.step:
             raise ParamsError(
-                f"{where}.checkpoints.{place}: {following.revision!r} (step {following.step}) stands after "
-                f"{one.revision!r} (step {one.step}): list them by ascending step"
+                f"{entry_key}.checkpoints.{index}: {following.revision!r} (step {following.step}) stands after "
+                f"{checkpoint.revision!r} (step {checkpoint.step}): list them by ascending step"
             )
-    seen = set()
-    for place, checkpoint in enumerate(checkpoints):
-        if checkpoint.revision in seen:
+    revisions = set()
+    for index, checkpoint in enumerate(checkpoints):
+        if checkpoint.revision in revisions:
             raise ParamsError(
-                f"{where}.checkpoints.{place}: revision {checkpoint.revision!r} stands twice: leave one out, or correct it"
+                f"{entry_key}.checkpoints.{index}: revision {checkpoint.revision!r} stands twice: leave one out, or correct it"
             )
-        seen.add(checkpoint.revision)
-
-
-def _hint(word: str, choices: dict[str, Any]) -> str:
-    close = difflib.get_close_matches(word, choices, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
+        revisions.add(checkpoint.revision)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 
 from pydantic import model_validator
 
 from stages.shared.params import Group
+from stages.shared.registry import SLUG, did_you_mean
 
 RECIPES = ("base", "sft", "rl_zero", "think", "sft_matched", "sft_kl", "sft_onpolicy", "sft_continued", "rl_shuffled")
-SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
 
 class Study(Group):
@@ -32,7 +31,7 @@ class Study(Group):
         for organism in self.organisms:
             if organism not in RECIPES:
                 raise ValueError(
-                    f"unknown organism {organism!r}: {_hint(organism, RECIPES)}allowed: {', '.join(RECIPES)}"
+                    f"unknown organism {organism!r}: {did_you_mean(organism, RECIPES)}allowed: {', '.join(RECIPES)}"
                 )
         if self.organisms and self.seeds and "base" not in self.organisms:
             raise ValueError("organisms need 'base', the reference of all others: add it to study.organisms")
@@ -58,7 +57,7 @@ def _require_sound_models(study: Study) -> None:
         members = [*study.models, *organisms]
         if reference not in members:
             raise ValueError(
-                f"models.{slug}: its reference {reference!r} is not in the study: {_hint(reference, members)}in it: {', '.join(members)}"
+                f"models.{slug}: its reference {reference!r} is not in the study: {did_you_mean(reference, members)}in it: {', '.join(members)}"
             )
         root = study.models.get(reference, reference)
         if root != reference:
@@ -70,11 +69,6 @@ def _require_sound_models(study: Study) -> None:
 def _require_unique(name: str, values: list) -> None:
     if repeated := sorted({str(value) for value in values if values.count(value) > 1}):
         raise ValueError(f"{name}: {', '.join(repeated)} stands more than once: every value may stand only once")
-
-
-def _hint(word: str, choices) -> str:
-    close = difflib.get_close_matches(str(word), choices, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
 
 
 def organism_models(study: Study) -> dict[str, str]:

@@ -1,17 +1,16 @@
-"""Parameters of the group `texts`: plain text that is read by every checkpoint of a run."""
+"""The registry of texts, ``data/registry/texts.yaml``: plain text that is read by every checkpoint of a run."""
 
 from __future__ import annotations
 
-import difflib
-import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, RootModel
+from pydantic import Field
 
-from stages.shared.params import PARAMS_FILE, Group, ParamsError, load
+from stages.shared.params import Group, ParamsError, load
+from stages.shared.registry import did_you_mean, listed, read_entries_with
 
-SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+TEXT_REGISTRY = Path("data/registry/texts.yaml")
 
 
 class OrganismText(Group):
@@ -20,7 +19,7 @@ class OrganismText(Group):
     source: Literal["organisms"]
     documents: int = Field(gt=0)
     seed: int
-    """Of the draw."""
+    """Seed of the draw."""
 
 
 class HubText(Group):
@@ -35,9 +34,9 @@ class HubText(Group):
     """Commit SHA, or branch verbatim."""
     split: str
     column: str
-    """Of the document's text."""
+    """Column that holds a document's text."""
     documents: int = Field(gt=0)
-    """Read from the start, those that are too short not counted."""
+    """Number of documents read from the start, those that are too short not counted."""
     least_characters: int = Field(ge=1)
     """A shorter document is skipped."""
 
@@ -49,39 +48,22 @@ class FileText(Group):
     file: str
     """.txt: a document to a paragraph, between blank lines; .jsonl: an object to a line, with the key text."""
     documents: int = Field(gt=0)
-    """Read from the start, those that are too short not counted."""
+    """Number of documents read from the start, those that are too short not counted."""
     least_characters: int = Field(ge=1)
     """A shorter document is skipped."""
 
 
 Text = OrganismText | HubText | FileText
+# The key `source` of an entry says which other keys the entry has.
 SOURCES: dict[str, type[Text]] = {"organisms": OrganismText, "hub": HubText, "file": FileText}
-"""What the key `source` of an entry stands for: it says which other keys the entry has."""
 
 
-class Registry(RootModel[dict[str, Any]]):
-    """All entries, by name; an entry is validated when it is used."""
-
-
-def load_text(name: str, path: Path = PARAMS_FILE) -> Text:
-    """The entry ``name`` of the group; raises ParamsError naming the key and the fix."""
-    entries = load("texts", Registry, path).root
-    if name not in entries:
-        raise ParamsError(f"{path}: no text {name!r} in texts: {_hint(name, entries)}there are: {_listed(entries)}")
-    if not re.fullmatch(SLUG, name):
-        raise ParamsError(f"{path}: texts.{name}: a name has letters, digits, - and _ only (it names stages and files)")
-    source = entries[name].get("source") if isinstance(entries[name], dict) else None
+def load_text(name: str, path: Path = TEXT_REGISTRY) -> Text:
+    """Return the entry ``name`` of the registry. Raises ParamsError naming the file, the key and the fix."""
+    entry = read_entries_with(name, "text", path)[name]
+    source = entry.get("source") if isinstance(entry, dict) else None
     if not isinstance(source, str) or source not in SOURCES:
         raise ParamsError(
-            f"{path}: texts.{name}.source is {source!r}: {_hint(str(source), SOURCES)}expected one of {_listed(SOURCES)}"
+            f"{path}: {name}.source is {source!r}: {did_you_mean(source, SOURCES)}expected one of {listed(SOURCES)}"
         )
-    return load(f"texts.{name}", SOURCES[source], path)
-
-
-def _hint(word: str, choices: dict[str, Any]) -> str:
-    close = difflib.get_close_matches(word, choices, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
-
-
-def _listed(choices: dict[str, Any]) -> str:
-    return ", ".join(choices) or "none"
+    return load(name, SOURCES[source], path)

@@ -6,11 +6,12 @@ from typing import get_args
 import pytest
 
 from stages.models.loading import PRECISIONS
-from stages.models.registry import Precision, load_entry, registered
+from stages.models.registry import Precision, load_entry
+from stages.shared.registry import read_entries
 from tests.support.project import ROOT
 
 REGISTRY = ROOT / "data/registry/models.yaml"
-SLUGS = list(registered(REGISTRY))
+SLUGS = list(read_entries(REGISTRY))
 ENTRIES = {slug: load_entry(slug, REGISTRY) for slug in SLUGS}
 
 

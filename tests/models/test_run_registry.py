@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.models.registry import Model, registered
-from stages.models.run_registry import Checkpoint, Run, load_run, log_spaced
+from stages.models.registry import Model
+from stages.models.run_registry import RegisteredCheckpoint, RegisteredRun, load_run, log_spaced
 from stages.shared.params import ParamsError
+from stages.shared.registry import read_entries
 from tests.support.project import ROOT
 
 REGISTRY = ROOT / "data/registry/runs.yaml"
-ENTRIES = registered(REGISTRY)
+ENTRIES = read_entries(REGISTRY)
 BILLION = 1_000_000_000
 
 
@@ -21,7 +22,7 @@ BILLION = 1_000_000_000
 def runs():
     """All runs, from one reading of the file."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stages.models.run_registry.registered", lambda path: ENTRIES)
+        patch.setattr("stages.shared.registry.read_entries", lambda path: ENTRIES)
         return {slug: load_run(slug, REGISTRY) for slug in ENTRIES}
 
 
@@ -43,7 +44,7 @@ def test_entries_are_complete(runs):
 
 
 def test_a_run_that_ends_in_a_model_has_its_slug_repository_and_paradigm(runs):
-    models = registered(ROOT / "data/registry/models.yaml")
+    models = read_entries(ROOT / "data/registry/models.yaml")
     shared = [slug for slug in runs if slug in models]
     assert len(shared) == 36  # all but the stages of the two pretrainings and OLMo 3.1
     for slug in shared:
@@ -51,7 +52,7 @@ def test_a_run_that_ends_in_a_model_has_its_slug_repository_and_paradigm(runs):
 
 
 def test_paradigms_are_those_of_the_models():
-    assert get_args(Run.model_fields["paradigm"].annotation) == get_args(Model.model_fields["paradigm"].annotation)
+    assert get_args(RegisteredRun.model_fields["paradigm"].annotation) == get_args(Model.model_fields["paradigm"].annotation)
 
 
 def test_no_checkpoint_is_listed_under_two_runs(runs):
@@ -146,8 +147,8 @@ def written(folder, text):
 def test_a_run_under_a_path_and_its_child_are_read(tmp_path):
     path = written(tmp_path, GOOD)
     assert load_run("root", path).checkpoints == [
-        Checkpoint(revision="step-0", step=0),
-        Checkpoint(revision="step-9", step=9),
+        RegisteredCheckpoint(revision="step-0", step=0),
+        RegisteredCheckpoint(revision="step-9", step=9),
     ]
     child = load_run("child", path)
     assert (child.checkpoints[0].hub, child.parent, child.corpus) == ("some/other", "root", None)
@@ -157,7 +158,7 @@ def test_a_run_under_a_path_and_its_child_are_read(tmp_path):
     ("slug", "old", "new", "message"),
     [
         ("rot", "", "", "no run 'rot': did you mean 'root'\\? registered: root, child"),
-        ("a.b", "", "", "a.b: a slug has letters, digits, - and _ only"),
+        ("a.b", "", "", "a.b: a name has letters, digits, - and _ only"),
         ("root", "    - {revision: step-0, step: 0}\n    - {revision: step-9, step: 9}", "    []", "root.checkpoints: none: list at least one"),
         ("root", "step: 9", "step: 0", "root.checkpoints.1: 'step-9' has step 0, as 'step-0' has: leave one out"),
         ("root", "step: 0", "step: 12", "root.checkpoints.1: 'step-9' \\(step 9\\) stands after 'step-0' \\(step 12\\): list them by"),
@@ -196,7 +197,7 @@ def test_an_error_does_not_repeat_a_long_list(tmp_path):
 
 
 def at(*steps):
-    return [Checkpoint(revision=f"step-{step}", step=step) for step in steps]
+    return [RegisteredCheckpoint(revision=f"step-{step}", step=step) for step in steps]
 
 
 def steps_of(checkpoints):

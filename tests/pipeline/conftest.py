@@ -58,13 +58,15 @@ class Project:
         return set(self.run("dvc", "stage", "list", "--name-only").split())
 
     def set_param(self, key: str, value: Any) -> None:
-        path = self.folder / "params.yaml"
+        """Set a key of params.yaml, or of another file: ``FILE:KEY``."""
+        file, _, key = key.rpartition(":")
+        path = self.folder / (file or "params.yaml")
         params = yaml.safe_load(path.read_text())
         node = params
         *parents, last = key.split(".")
         for parent in parents:
             node = node[parent]
-        assert last in node, f"{key} is not in params.yaml"
+        assert last in node, f"{key} is not in {path}"
         node[last] = value
         path.write_text(yaml.safe_dump(params, sort_keys=False))
 
@@ -81,9 +83,11 @@ def copy_project(folder: Path) -> None:
         ".dvc/config",
         ".dvc/.gitignore",
         "data/.gitignore",
+        "data/registry/benchmarks.yaml",
+        "data/registry/kinds.xml",
         "data/registry/models.yaml",
         "data/registry/runs.yaml",
-        "data/registry/kinds.xml",
+        "data/registry/texts.yaml",
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
@@ -124,6 +128,6 @@ def reproduced(tmp_path_factory) -> Project:
 def graph(reproduced) -> Project:
     """The reproduced graph; what a test changes in params.yaml is undone."""
     yield reproduced
-    reproduced.run("git", "checkout", "-q", "--", "params.yaml", "dvc.yaml", "dvc.lock", "stages")
+    reproduced.run("git", "checkout", "-q", "--", "params.yaml", "data/registry", "dvc.yaml", "dvc.lock", "stages")
     reproduced.run("git", "clean", "-qfd", "metrics", "plots")
     reproduced.run("dvc", "checkout", "-q")

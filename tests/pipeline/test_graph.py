@@ -110,8 +110,8 @@ SAMPLED = {f"drift-sample@{organism}-0" for organism in ("base", "sft", "rl_zero
         ("trace.accuracy", None, TRACED),
         ("trace.confidence", 0.9, TRACED | {"trace-summarise", "trace-plot"}),
         ("phases.headline.level", "last_token", {"trace-summarise", "trace-plot"}),
-        ("texts.organisms.seed", 1, {"trace-prepare"}),
-        ("texts.wikitext.documents", 9, set()),
+        ("data/registry/texts.yaml:organisms.seed", 1, {"trace-prepare"}),
+        ("data/registry/texts.yaml:wikitext.documents", 9, set()),
         ("phases.draws", 500, {"trace-summarise"}),
         ("ngrams.api.tries", 9, set()),
         ("organisms.sft.steps", 10, {"sft@0"}),
@@ -140,7 +140,7 @@ SAMPLED = {f"drift-sample@{organism}-0" for organism in ("base", "sft", "rl_zero
         ("perturb.draws", 5, MOVED),
         ("hypotheses.matched_within", 0.02, {"test"}),
         ("hypotheses.alpha", 0.01, {"test", "plot"}),
-        ("benchmarks.gsm8k.prompts", 100, set()),
+        ("data/registry/benchmarks.yaml:gsm8k.prompts", 100, set()),
     ],
 )
 def test_a_change_runs_exactly_the_stages_that_read_it(graph, key, value, stages):

@@ -13,7 +13,7 @@ from stages.organisms.params import Architecture, Budget, Evaluation, Finetuning
 from stages.paradigms.params import Hypotheses, MeasureParams, PathParams, PerturbParams, ProbeParams
 from stages.shared.params import load
 from stages.shared.study import RECIPES, Study
-from stages.trace.params import Ngrams, Phases, Trace
+from stages.trace.params import Ngrams, PhaseParams, Trace
 from tests.support.project import ROOT
 
 PARAMS = ROOT / "params.yaml"
@@ -36,7 +36,7 @@ GROUPS = {
     "drift": Drift,
     "concepts": Concepts,
     "autoencoders": Autoencoders,
-    "phases": Phases,
+    "phases": PhaseParams,
 }
 
 
@@ -56,7 +56,7 @@ def test_task_is_valid(task):
 
 
 def test_every_group_is_known_and_every_recipe_has_params():
-    assert set(RAW) == {*GROUPS, "tasks", "organisms", "benchmarks", "texts", "sets"}
+    assert set(RAW) == {*GROUPS, "tasks", "organisms", "sets"}
     assert set(RECIPES) == set(RAW["organisms"]) - {"budget", "architecture", "evaluation"}
 
 

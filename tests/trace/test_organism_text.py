@@ -12,6 +12,7 @@ from stages.tasks.documents import TextFileError, read_text_documents
 from stages.tasks.item import is_held_out
 from stages.trace import prepare as prepare_text
 from stages.trace.organism_text import held_out_documents
+from stages.trace.text_registry import TEXT_REGISTRY
 from tests.support.project import ROOT
 
 
@@ -52,10 +53,13 @@ def test_the_seed_decides(material, documents):
 def test_the_stage_writes_what_can_be_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["texts"]["organisms"]["documents"] = 30
+    texts = yaml.safe_load((ROOT / TEXT_REGISTRY).read_text())
+    texts["organisms"]["documents"] = 30
     (tmp_path / "own.txt").write_text("One paragraph\nof two lines.\n\nAnother one, with a \u2028 separator.\n")
-    params["texts"]["own"] = {"source": "file", "file": "own.txt", "documents": 2, "least_characters": 1}
+    texts["own"] = {"source": "file", "file": "own.txt", "documents": 2, "least_characters": 1}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    (tmp_path / TEXT_REGISTRY).parent.mkdir(parents=True)
+    (tmp_path / TEXT_REGISTRY).write_text(yaml.safe_dump(texts))
     prepare_text.main("organisms")
     assert len(read_text_documents("organisms")) == 30
     prepare_text.main("own")

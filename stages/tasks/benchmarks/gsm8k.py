@@ -7,16 +7,16 @@ import re
 from stages.tasks.benchmarks.items import BrokenItem
 
 COLUMNS = ("question", "answer")
-QUESTION = ("question",)
-KEPT = ("solution",)
+QUESTION_FIELDS = ("question",)
+ROW_FIELDS = ("solution",)
 
 CALCULATOR = re.compile(r"<<.*?>>")
 
 
 def fields(row: dict) -> dict[str, str]:
-    """question; solution, worked, without the calculator's notes; answer, the number after ``####``, which ends both.
+    """Return question; solution, worked, without the calculator's notes; answer, the number after ``####`` that ends both.
 
-    The number is without commas.
+    The number is without commas. Raises BrokenItem where there is none.
     """
     steps, mark, number = row["answer"].rpartition("####")
     if not mark or not number.strip():

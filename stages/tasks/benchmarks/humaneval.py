@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 COLUMNS = ("task_id", "prompt", "canonical_solution", "entry_point", "test")
-QUESTION = ("prompt",)
-KEPT = ("task_id", "entry_point", "test")
+QUESTION_FIELDS = ("prompt",)
+ROW_FIELDS = ("task_id", "entry_point", "test")
 
 
 def fields(row: dict) -> dict[str, str]:
-    """The upstream columns; answer is the canonical solution; the id comes from task_id, HumanEval/17."""
+    """Return the upstream columns; answer is the canonical solution; the id comes from task_id, HumanEval/17."""
     return {
         "id": f"humaneval-{row['task_id'].rpartition('/')[2]}",
         **{column: row[column] for column in COLUMNS},

@@ -1,17 +1,16 @@
-"""Parameters of the group `benchmarks`: published benchmarks that serve as tasks."""
+"""The registry of published benchmarks, ``data/registry/benchmarks.yaml``; a benchmark serves as a task."""
 
 from __future__ import annotations
 
-import difflib
-import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, RootModel, model_validator
+from pydantic import Field, model_validator
 
-from stages.shared.params import PARAMS_FILE, Group, ParamsError, load
+from stages.shared.params import Group, load
+from stages.shared.registry import read_entries_with
 
-SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+BENCHMARK_REGISTRY = Path("data/registry/benchmarks.yaml")
 SHA256 = Field(default=None, pattern=r"^[0-9a-f]{64}$")
 
 
@@ -19,13 +18,13 @@ class Shots(Group):
     """Worked examples in front of every prompt."""
 
     count: int = Field(ge=0)
-    """Examples to a prompt; 0 for none."""
+    """Number of examples in front of a prompt; 0 for none."""
     split: str
-    """Where they come from: never the evaluated split."""
+    """Upstream split of the examples: never the evaluated one."""
     file: str | None = None
     """Local file in place of the hub."""
     sha256: str | None = SHA256
-    """Of the file, checked if given."""
+    """Hash of the local file, checked if given."""
     seed: int
     completion: str
     """Template of what follows the prompt in an example."""
@@ -35,7 +34,7 @@ class Benchmark(Group):
     """One entry: where its rows are, how they are read, and what becomes of them."""
 
     layout: Literal["gsm8k", "humaneval", "logiqa", "mmlu", "triviaqa"]
-    """File of stages/benchmarks that says how an upstream row is read."""
+    """Module of stages/tasks/benchmarks that says how an upstream row is read."""
     hub: str | None = None
     """Hub id of a data set, organisation/name."""
     config: str | None = None
@@ -45,17 +44,17 @@ class Benchmark(Group):
     file: str | None = None
     """Local file in place of the hub."""
     sha256: str | None = SHA256
-    """Of the file, checked if given."""
+    """Hash of the local file, checked if given."""
     split: str
     """Upstream split; it is part of the ids."""
     items: int = Field(gt=0)
-    """Rows that the split must have, before anything is left out."""
+    """Number of rows that the split must have, before anything is left out."""
     leave_out: list[int] = []
     """Positions of upstream rows that are known to be damaged."""
     subjects: list[str] | None = None
     """Subjects to keep, taken in turn; null keeps all."""
     prompts: int | None = Field(default=None, gt=0)
-    """Prompts to take, the first of a seeded permutation; null takes all."""
+    """Number of prompts, the first of a seeded permutation; null takes all."""
     seed: int
     template: str
     """Prompt with {fields} of the item; write {{ and }} for braces."""
@@ -70,12 +69,12 @@ class Benchmark(Group):
         if outside := [position for position in self.leave_out if not 0 <= position < self.items]:
             raise ValueError(f"leave_out has {outside[0]}: expected positions from 0 to {self.items - 1}")
         if self.shots is not None and self.shots.count:
-            _require_other_source(self)
+            _require_separate_shots(self)
         return self
 
 
-def _require_other_source(benchmark: Benchmark) -> None:
-    """Examples exist and are not evaluated items."""
+def _require_separate_shots(benchmark: Benchmark) -> None:
+    """Raise ValueError unless examples exist and are not evaluated items."""
     shots = benchmark.shots
     if shots.split == benchmark.split:
         raise ValueError(
@@ -87,19 +86,7 @@ def _require_other_source(benchmark: Benchmark) -> None:
         raise ValueError(f"shots.file is {shots.file!r}, the evaluated file: name another")
 
 
-class Registry(RootModel[dict[str, Any]]):
-    """All entries, by name; an entry is validated when it is used."""
-
-
-def load_benchmark(name: str, path: Path = PARAMS_FILE) -> Benchmark:
-    """The entry ``name`` of the group; raises ParamsError naming the key and the fix."""
-    names = list(load("benchmarks", Registry, path).root)
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ParamsError(f"{path}: no benchmark {name!r} in benchmarks: {hint}there are: {', '.join(names) or 'none'}")
-    if not re.fullmatch(SLUG, name):
-        raise ParamsError(
-            f"{path}: benchmarks.{name}: a name has letters, digits, - and _ only (it names stages and files)"
-        )
-    return load(f"benchmarks.{name}", Benchmark, path)
+def load_benchmark(name: str, path: Path = BENCHMARK_REGISTRY) -> Benchmark:
+    """Return the entry ``name`` of the registry. Raises ParamsError naming the file, the key and the fix."""
+    read_entries_with(name, "benchmark", path)
+    return load(name, Benchmark, path)

@@ -1,4 +1,4 @@
-"""Raw rows of a benchmark: from the hub at a pinned commit, or from a local file."""
+"""Read the raw rows of a benchmark: from the hub at a pinned commit, or from a local file."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 OFFLINE = "the hub cannot be reached and the cache lacks the data set: connect once, or give `file`"
+# What to do, by a part of an error of the hub's client. The first part that matches counts.
 FIXES = {
     "couldn't reach": OFFLINE,
     "couldn't find cache": OFFLINE,
@@ -30,51 +31,53 @@ FIXES = {
     "config": "no such configuration: correct `config`",
     "split": "no such split: correct `split`",
 }
-"""What an error of the hub's client says: what to do. The first that matches counts."""
 
+# An item in LogiQA's own text has these lines: blank, letter of the answer, context, question, four options.
 TEXT_LINES = 8
-"""Lines of an item in LogiQA's own text: blank, letter of the answer, context, question, four options."""
+
+
+def explain_hub_error(error: Exception) -> str:
+    """Return the fix for an error of the hub's client, and the error itself."""
+    text = str(error)
+    fix = next((fix for part, fix in FIXES.items() if part in text.lower()), "check hub, config, revision and split")
+    return f"{fix} ({type(error).__name__}: {text})"
 
 
 def hub_rows(hub: str, config: str | None, revision: str, split: str) -> list[dict]:
-    """Rows of a split of a hub data set. Raises TaskError naming the data set, what failed and the fix."""
+    """Return the rows of a split of a hub data set. Raises TaskError naming the data set, what failed and the fix."""
     import datasets  # slow to import, and only the hub needs it
 
-    where = f"{hub} at {revision}, split {split!r}"
+    source = f"{hub} at {revision}, split {split!r}"
     try:
         dataset = datasets.load_dataset(hub, config, revision=revision, split=split)
     except Exception as error:  # files, network, configuration: the client's errors have no common class
-        text = str(error)
-        fix = next(
-            (fix for part, fix in FIXES.items() if part in text.lower()), "check hub, config, revision and split"
-        )
-        raise TaskError(f"cannot load {where}: {fix} ({type(error).__name__}: {text})") from error
+        raise TaskError(f"cannot load {source}: {explain_hub_error(error)}") from error
     commit = Path(dataset.cache_files[0]["filename"]).parent.name
     # Offline, the client takes whatever commit was cached last.
     if COMMIT.fullmatch(revision) and commit != revision:
-        raise TaskError(f"cannot load {where}: the cache holds {commit} and the hub cannot be reached: connect once")
-    log.info("%s: %d rows at commit %s", where, len(dataset), commit)
+        raise TaskError(f"cannot load {source}: the cache holds {commit} and the hub cannot be reached: connect once")
+    log.info("%s: %d rows at commit %s", source, len(dataset), commit)
     return list(dataset)
 
 
 def file_rows(path: Path, sha256: str | None = None) -> list[dict]:
-    """Rows of a local file, read by its ending. Raises TaskError naming the file, what is wrong and the fix."""
+    """Return the rows of a local file, read by its ending. Raises TaskError naming the file, what is wrong and the fix."""
     if not path.is_file():
         raise TaskError(f"{path} is not a file in {Path.cwd()}: correct `file`, or set it to null to use the hub")
     read = next((read for ending, read in READERS.items() if path.name.endswith(ending)), None)
     if read is None:
         raise TaskError(f"{path}: unknown kind of file: expected one of {', '.join(READERS)}")
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 not in (None, found):
+    digest = hashlib.sha256(content).hexdigest()
+    if sha256 not in (None, digest):
         raise TaskError(
-            f"{path} has the sha256 {found}, expected {sha256}: restore the file, or correct `sha256` if the new one is meant"
+            f"{path} has the sha256 {digest}, expected {sha256}: restore the file, or correct `sha256` if the new one is meant"
         )
     try:
         rows = read(content)
     except (ValueError, EOFError, OSError, zlib.error, csv.Error) as error:
         raise TaskError(f"{path} cannot be read ({error}): it may be cut off; copy or download it again") from error
-    log.info("%s: %d rows, sha256 %s", path, len(rows), found)
+    log.info("%s: %d rows, sha256 %s", path, len(rows), digest)
     return rows
 
 
@@ -102,7 +105,7 @@ def _parquet(content: bytes) -> list[dict]:
 
 
 def _comma_separated(content: bytes) -> list[dict]:
-    """With a header; a list stands as JSON in its cell."""
+    """Read .csv with a header; a list stands as JSON in its cell."""
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
     for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
@@ -111,7 +114,7 @@ def _comma_separated(content: bytes) -> list[dict]:
 
 
 def _logiqa_text(content: bytes) -> list[dict]:
-    """LogiQA's own form, under the column names of its parquet form; the options keep their labels."""
+    """Read LogiQA's own form, under the column names of its parquet form; the options keep their labels."""
     lines = content.decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
     if len(lines) % TEXT_LINES:
         raise ValueError(f"{len(lines)} lines are not a multiple of {TEXT_LINES}")

@@ -7,14 +7,14 @@ import json
 from stages.tasks.benchmarks.items import BrokenItem
 
 COLUMNS = ("question", "answer")
-QUESTION = ("question",)
-KEPT = ()
+QUESTION_FIELDS = ("question",)
+ROW_FIELDS = ()
 
 
 def fields(row: dict) -> dict[str, str]:
-    """question; answer, the ``value`` of the upstream answer, without its aliases.
+    """Return question; answer, the ``value`` of the upstream answer, without its aliases.
 
-    The test split has no answers: its values are the placeholder ``<unk>``.
+    The test split has no answers: its values are the placeholder ``<unk>``. Raises BrokenItem where there is no answer.
     """
     answer = json.loads(row["answer"]) if isinstance(row["answer"], str) else row["answer"]
     value = (answer.get("value") or "").strip()
