@@ -9,29 +9,29 @@ from pydantic import Field, model_validator
 
 from stages.shared.checks import require_different
 from stages.shared.params import Group
-from stages.shared.study import SLUG
+from stages.shared.registry import SLUG
 
 
-class Variant(Group):
+class AutoencoderVariant(Group):
     """One way of making an autoencoder; all are trained on the same tokens for as many steps."""
 
     architecture: Literal["hierarchical", "flat"] = "hierarchical"
-    """Flat has about as many parameters, and as many codes a token."""
+    """Architecture; a flat one has about as many parameters, and as many codes a token."""
     initial: Literal["random", "teacher", "shuffled"] = "random"
-    """Teacher: concept directions of words that are not held out; shuffled: of words dealt out to other kinds."""
+    """Start; teacher is concept directions of words that are not held out, shuffled of words dealt out to other kinds."""
     noise: list[float] = [0.0]
-    """Added to the teacher's directions, in their lengths: a ladder, one autoencoder a step."""
+    """Noise that is added to the teacher's directions, in their lengths: a ladder, one autoencoder a step."""
     k: int = Field(default=1, ge=1)
-    """Parents of a token."""
+    """Number of parents of a token."""
     orthogonality: Literal["euclidean", "causal"] = "euclidean"
     """Inner product in which a child's departure is kept orthogonal to its parent."""
     trained: bool = True
-    """Whether the language model is; the floor is one that is not."""
+    """Whether the language model is trained; the floor is one that is not."""
     sibling_seeds: int = Field(default=0, ge=0)
-    """So many of the seeds are trained on every sibling of the model too, to match features across training."""
+    """Number of seeds that are trained on every sibling of the model too, to match features across training."""
 
     @model_validator(mode="after")
-    def _sound(self) -> Variant:
+    def _check(self) -> AutoencoderVariant:
         if self.architecture == "flat" and (self.initial != "random" or self.orthogonality != "euclidean"):
             raise ValueError(
                 "a flat autoencoder has neither a teacher nor an orthogonality: leave initial and orthogonality out"
@@ -43,8 +43,8 @@ class Variant(Group):
         return self
 
 
+# Measured beside the variants: the random initialisation itself, and a linear probe.
 BASELINES = ("directions", "probe")
-"""Measured beside the variants: the random initialisation itself, and a linear probe."""
 
 
 class Pair(Group):
@@ -54,27 +54,29 @@ class Pair(Group):
     less: str
 
 
-class Terms(Group):
-    """Weights of the loss beside reconstruction."""
+class LossTerms(Group):
+    """Weights of the terms of the loss beside reconstruction."""
 
     top: float = Field(ge=0)
     sparsity: float = Field(ge=0)
     orthogonal: float = Field(ge=0)
-    """Between a parent and its children's departures, in the variant's inner product."""
+    """Weight of the cosine between a parent and its children's departures, in the variant's inner product."""
     biorthogonal: float = Field(ge=0)
 
 
 class Autoencoders(Group):
+    """All parameters of the autoencoders."""
+
     model: str
-    """Whose middle states are encoded: an organism or a model of the study that is its own reference."""
-    variants: dict[str, Variant]
+    """Model whose middle states are encoded: an organism or a model of the study that is its own reference."""
+    variants: dict[str, AutoencoderVariant]
     seeds: list[int] = Field(min_length=2)
-    """Of initialisations; comparisons are paired over them."""
+    """Seeds of initialisations; comparisons are paired over them."""
     comparisons: dict[str, Pair]
-    """``teacher_start`` is that of the original study's targets."""
+    """Comparisons by name; ``teacher_start`` is that of the original study's targets."""
     parents: int = Field(ge=2)
     children: int = Field(ge=1)
-    """Of each parent."""
+    """Children of each parent."""
     subspace: int = Field(ge=1)
     """Dimensions of a parent's children."""
     steps: int = Field(ge=2)
@@ -89,10 +91,10 @@ class Autoencoders(Group):
     """Steps up to the full learning rate."""
     clip: float = Field(gt=0)
     """Largest norm of the gradient."""
-    terms: Terms
+    terms: LossTerms
 
     @model_validator(mode="after")
-    def _sound(self) -> Autoencoders:
+    def _check(self) -> Autoencoders:
         require_different("seeds", [str(seed) for seed in self.seeds])
         for name, variant in self.variants.items():
             if not re.fullmatch(SLUG, name):
@@ -105,11 +107,11 @@ class Autoencoders(Group):
                 )
         if repeated := sorted(set(self.variants) & set(BASELINES)):
             raise ValueError(f"variants.{repeated[0]}: the name stands for a baseline: choose another")
-        known = [*self.variants, BASELINES[0]]
+        sides = [*self.variants, BASELINES[0]]
         for name, pair in self.comparisons.items():
             for side in pair.more, pair.less:
-                if side not in known:
-                    raise ValueError(f"comparisons.{name}: {side!r} is no variant: expected one of {', '.join(known)}")
+                if side not in sides:
+                    raise ValueError(f"comparisons.{name}: {side!r} is no variant: expected one of {', '.join(sides)}")
         if self.buffer < self.batch:
             raise ValueError(f"buffer {self.buffer}: expected at least one batch of {self.batch}")
         return self

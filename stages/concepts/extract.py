@@ -13,17 +13,17 @@ from pathlib import Path
 
 from stages.activations.params import Collect
 from stages.activations.sequences import sequences
-from stages.concepts.interventions import intervene
+from stages.concepts.concept_vectors import intervention_table
+from stages.concepts.language_models import open_language_model
 from stages.concepts.ontologies.hierarchy import read_hierarchy
 from stages.concepts.params import Concepts, load_text
-from stages.concepts.state_files import FINAL, UNTRAINED, Header, Words, write_states
-from stages.concepts.states import extract, isa_questions, material
+from stages.concepts.state_extraction import concept_texts, extract_states, isa_questions
+from stages.concepts.state_files import FINAL, UNTRAINED, Words, WordsHeader, write_states
 from stages.concepts.tables import WORD_TABLES, ordered
 from stages.models.capture import self_test, text_config
 from stages.models.checkpoint import find_checkpoint, open_checkpoint
-from stages.models.loading import load_model, load_tokenizer
+from stages.models.loading import load_tokenizer
 from stages.models.runs import is_organism
-from stages.models.untrained import untrained_model
 from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder
 from stages.shared.params import load
@@ -32,36 +32,43 @@ from stages.tasks.documents import read_text_documents
 from stages.tasks.rows import read_rows
 
 WORDS = Path("data/concepts/words")
+# Libraries whose versions the file of states records.
 LIBRARIES = ("numpy", "tokenizers", "torch", "transformers")
 
 
 def main(name: str, reference: str) -> None:
     params, collect = load("concepts", Concepts), load("collect", Collect)
     tokenizer, checkpoint = load_tokenizer(find_checkpoint(reference)), open_checkpoint(name)
-    precision, budget = checkpoint.precision or collect.precision, collect.tokens_per_batch
-    model = load_model(checkpoint, precision)
+    precision, tokens_per_batch = checkpoint.precision or collect.precision, collect.tokens_per_batch
+    model = open_language_model(checkpoint, FINAL, precision, params.seed)
     self_test(model)
     config = text_config(model)
     hierarchy = read_hierarchy(WORDS / "hierarchy.json", params.ontology.least_words)
     documents = read_text_documents(load_text())
     text = sequences(tokenizer, documents, params.sequences, params.length)
-    shown = material(tokenizer, config.vocab_size, hierarchy, text, params)
-    states = {FINAL: extract(model, shown, budget, params)}
+    texts = concept_texts(tokenizer, config.vocab_size, hierarchy, text, params)
+    states = {FINAL: extract_states(model, texts, tokens_per_batch, params)}
     if name == reference:
-        states[UNTRAINED] = extract(untrained_model(checkpoint, precision, params.seed), shown, budget, params)
-    asked = is_organism(name) and params.ontology.source == "organisms"
-    questions = isa_questions(model, tokenizer, read_rows("ontology")) if asked else {}
-    libraries = library_versions(LIBRARIES)
-    header = Header(
-        name, checkpoint.weight_hash, params.layer(config.num_hidden_layers), list(shown.hierarchy.words), params.templates,
-        shown.left_out, questions, precision, libraries,
-    )  # fmt: skip
-    words = Words(header, shown.emitted, shown.row, states)
-    moved = intervene(model, tokenizer, words, states[FINAL], shown.hierarchy, documents, params)
+        untrained = open_language_model(checkpoint, UNTRAINED, precision, params.seed)
+        states[UNTRAINED] = extract_states(untrained, texts, tokens_per_batch, params)
+    has_questions = is_organism(name) and params.ontology.source == "organisms"
+    header = WordsHeader(
+        model=name,
+        weight_hash=checkpoint.weight_hash,
+        layer=params.layer(config.num_hidden_layers),
+        words=list(texts.hierarchy.words),
+        templates=params.templates,
+        left_out=texts.left_out,
+        questions=isa_questions(model, tokenizer, read_rows("ontology")) if has_questions else {},
+        precision=precision,
+        library_versions=library_versions(LIBRARIES),
+    )
+    words = Words(header, texts.emitted, texts.row, states)
+    effects = intervention_table(model, tokenizer, words, texts.hierarchy, documents, params)
     with atomic_folder(WORDS / name) as folder:
         write_states(folder / "states.h5", words)
-        WORD_TABLES.write_into(folder, {"interventions": ordered("interventions", moved.assign(model=name))})
-    logging.info("%s: %d words of %d tokens, left out: %s", name, len(header.words), len(shown.emitted), shown.left_out)
+        WORD_TABLES.write_into(folder, {"interventions": ordered("interventions", effects.assign(model=name))})
+    logging.info("%s: %d words of %d tokens, left out: %s", name, len(header.words), len(texts.emitted), texts.left_out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Parameters of the group `concepts`: which words in which hierarchy, read where, and when a geometry counts as found."""
+"""Parameters of the group `concepts`: which words in which hierarchy, read where, and when a geometry counts as found.
+
+The group `autoencoders` has a module of its own, so that its edits do not make every model be extracted again.
+"""
 
 from __future__ import annotations
 
@@ -14,36 +17,37 @@ WORD = "{word}"
 
 
 class Ontology(Group):
-    """Where the hierarchy comes from."""
+    """The source of the hierarchy, and the rules for its words."""
 
     source: Literal["organisms", "file", "wordnet"]
     """The world that organisms are trained on; a WN-LMF file; a lexicon of `wn`."""
     file: str
+    """Path of the WN-LMF file, for the source file."""
     lexicon: str
-    """Of the source wordnet, with its version."""
+    """Name of the lexicon with its version, for the source wordnet."""
     parts: list[Literal["n", "v"]] = Field(min_length=1)
-    """Of speech."""
+    """Parts of speech, for file and wordnet: n, v."""
     least_words: int = Field(ge=6)
-    """A kind needs so many: half of them make its vector, the other half tests it."""
+    """Least number of words of a kind: half of them make its vector, the other half tests it."""
     most_kinds: int = Field(ge=2)
-    """Of a wordnet, those with the most words."""
+    """Most kinds of a wordnet: those with the most words are taken."""
     multi_token: Literal["error", "leave_out"]
-    """A word that is no single token of the model's tokenizer."""
+    """What becomes of a word that is no single token of the model's tokenizer."""
     held_out: float = Field(gt=0, lt=1)
     """Share of each kind's words that no teacher, probe or steering vector is made of."""
 
 
 class Gate(Group):
-    """When a kind counts as represented in the unembedding."""
+    """The rule by which a kind counts as represented in the unembedding."""
 
     splits: int = Field(ge=2)
-    """Of each kind's words in halves."""
+    """Number of random splits of each kind's words into halves."""
     draws: int = Field(ge=20)
-    """Of shuffled labels."""
+    """Number of shufflings of the labels."""
     members_within: float = Field(gt=0)
-    """Mean projection ratio of held-out members may lie so far from 1."""
+    """Largest distance from 1 of the mean projection ratio of held-out members."""
     others_within: float = Field(gt=0)
-    """That of words of other kinds so far from 0."""
+    """Largest distance from 0 of that of words of other kinds."""
 
 
 class Interventions(Group):
@@ -56,28 +60,31 @@ class Interventions(Group):
 
 
 class Concepts(Group):
+    """All parameters of the study but those of its autoencoders."""
+
     organisms: list[str]
-    """Of every family, each against its base."""
+    """Organisms of every family, each compared with its base."""
     models: dict[str, str]
-    """Of `study.models`: its reference among them."""
+    """Models of `study.models`, each with its reference, which is among them."""
     ontology: Ontology
     templates: list[str] = Field(min_length=3)
     """Beginnings of sentences that end in {word}, the same for all concepts."""
     held_out_templates: int = Field(ge=1)
-    """The last so many are for testing only."""
+    """Number of templates, the last, that are for testing only."""
     sequences: int = Field(ge=16)
-    """Of the text, for covariances and Fisher information."""
+    """Number of sequences of the text, for covariances and Fisher information."""
     length: int = Field(ge=8)
     """Tokens of a sequence."""
     depth: float = Field(gt=0, le=1)
-    """Of the layer where states are read and changed, a share of the layers."""
+    """Depth of the layer where states are read and changed, as a share of the layers."""
     shrinkage: Literal["ledoit_wolf"] | float
-    """Of the unembedding's covariance; a number is a ridge as a share of the mean variance."""
+    """Shrinkage of the unembedding's covariance; a number is a ridge as a share of the mean variance."""
     gate: Gate
     interventions: Interventions
     confidence: float = Field(gt=0.5, lt=1)
+    """Level of intervals, and the quantile of shuffled labels that a kind must exceed."""
     seed: int
-    """Of held-out words, splits, shuffles and random directions."""
+    """Seed of held-out words, splits, shuffles and random directions."""
 
     @model_validator(mode="after")
     def _sound(self) -> Concepts:
@@ -103,7 +110,7 @@ class Concepts(Group):
         return self
 
     def layer(self, layers: int) -> int:
-        """The block after which states are read, of ``layers``."""
+        """Return the block after which states are read, of ``layers``."""
         return max(0, round(self.depth * layers) - 1)
 
 
@@ -116,10 +123,10 @@ class _Text(RootModel[str]):
 
 
 def load_seeds() -> list[int]:
-    """Of the families of organisms."""
+    """Return the seeds of the families of organisms."""
     return load("study.seeds", _Seeds).root
 
 
 def load_text() -> str:
-    """Name of the text, one of `texts`: for covariances, contexts and the tokens of autoencoders."""
+    """Return the name of the text from which covariances, contexts and the tokens of autoencoders come."""
     return load("trace.text", _Text).root

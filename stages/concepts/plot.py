@@ -6,9 +6,7 @@ import logging
 from pathlib import Path
 
 from stages.concepts.autoencoder_params import Autoencoders
-from stages.concepts.figures import dictionaries as concept_dictionaries
-from stages.concepts.figures import geometry as concept_geometry
-from stages.concepts.figures import steering as concept_steering
+from stages.concepts.figures import autoencoders, geometry, steering
 from stages.concepts.figures.inputs import read_inputs
 from stages.concepts.params import Concepts
 from stages.shared.command import run_stage
@@ -19,25 +17,25 @@ FOLDER, PLOTS = Path("data/concepts"), Path("plots/concepts")
 
 
 def main() -> None:
-    read = read_inputs(FOLDER, load("concepts", Concepts), load("autoencoders", Autoencoders))
-    pairs = concept_geometry.pairs_table(read)
+    inputs = read_inputs(FOLDER, load("concepts", Concepts), load("autoencoders", Autoencoders))
+    pairs = geometry.pairs_table(inputs)
     tables = {
-        "gate": concept_geometry.gate_table(read),
-        "quality": concept_dictionaries.quality_table(read),
-        "shared": concept_dictionaries.shared_table(read),
-        "vectors": concept_steering.vectors_table(read),
-        "latents": concept_steering.latents_table(read),
+        "gate": geometry.gate_table(inputs),
+        "quality": autoencoders.quality_table(inputs),
+        "shared": autoencoders.shared_table(inputs),
+        "vectors": steering.vectors_table(inputs),
+        "latents": steering.latents_table(inputs),
     }
     figures = {
-        "gate": concept_geometry.draw_gate(tables["gate"], read),
-        "angles": concept_geometry.draw_angles(pairs, tables["gate"], read),
-        "hierarchy": concept_geometry.draw_hierarchy(pairs, read),
-        "polytope": concept_geometry.draw_polytope(read),
-        "curves": concept_dictionaries.draw_curves(read),
-        "quality": concept_dictionaries.draw_quality(tables["quality"], read),
-        "shared": concept_dictionaries.draw_shared(tables["shared"], read),
-        "vectors": concept_steering.draw_vectors(tables["vectors"], read),
-        "latents": concept_steering.draw_latents(tables["latents"], tables["vectors"], read),
+        "gate": geometry.draw_gate(tables["gate"], inputs),
+        "angles": geometry.draw_angles(pairs, tables["gate"], inputs),
+        "hierarchy": geometry.draw_hierarchy(pairs, inputs),
+        "polytope": geometry.draw_polytope(inputs),
+        "curves": autoencoders.draw_curves(inputs),
+        "quality": autoencoders.draw_quality(tables["quality"], inputs),
+        "shared": autoencoders.draw_shared(tables["shared"], inputs),
+        "vectors": steering.draw_vectors(tables["vectors"], inputs),
+        "latents": steering.draw_latents(tables["latents"], tables["vectors"], inputs),
     }
     save_all(tables, figures, PLOTS)
     logging.info("%d figures in %s", len(figures), PLOTS)

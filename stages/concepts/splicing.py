@@ -1,4 +1,4 @@
-"""What a language model loses when its middle states are replaced: by a reconstruction, by their mean, by nothing."""
+"""The loss of a language model whose middle states are replaced: by a reconstruction, by their mean, by 0."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from stages.activations.tokens import batches, right_padded
-from stages.concepts.intervention import edited, head
+from stages.concepts.interrupted_pass import edited, head
 from stages.models.capture import base_model
 
 
 @torch.inference_mode()
 def cross_entropy(
-    model: PreTrainedModel, layer: int, rows: Sequence[np.ndarray], special: Sequence[int], tokens_per_batch: int,
+    model: PreTrainedModel,
+    layer: int,
+    rows: Sequence[np.ndarray],
+    special: Sequence[int],
+    tokens_per_batch: int,
     replace: Callable[[Tensor], Tensor] | None = None,
-) -> float:  # fmt: skip
-    """Mean nats of the next token over content tokens, with the states (n, d) after block ``layer`` put through ``replace``.
+) -> float:
+    """Return the mean nats of the next token over content tokens, with the states (n, d) after block ``layer`` put through ``replace``.
 
     Position 0, an attention sink, and special tokens keep their states, and what follows them is not counted: an
-    autoencoder never saw them.
+    autoencoder never saw them. Raises ValueError where no token is counted.
     """
     lost, count = 0.0, 0
     marks = torch.tensor(list(special))
@@ -52,5 +56,5 @@ def cross_entropy(
 
 
 def recovered(clean: float, spliced: float, ablated: float) -> float:
-    """Share of the loss that the ablation adds which the reconstruction does not: 1 as good as the states, 0 as the ablation."""
+    """Return the share of the loss that the ablation adds which the reconstruction does not: 1 as good as the states, 0 as the ablation."""
     return (ablated - spliced) / (ablated - clean)

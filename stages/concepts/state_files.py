@@ -5,7 +5,7 @@
     {state}/fisher         float64 (d, d)           Fisher information of the next token over final states of text
     {state}/middle_mean, middle_covariance, final_mean, final_covariance   float64 (d,), (d, d) over the same text
     emitted                int64   (V,)             their token ids
-    row                    int64   (W,)             of each word among them
+    row                    int64   (W,)             index of each word among them
     attributes             {state}: middle_rms; root: format_version, model, weight_hash, layer, words, templates,
                            left_out, questions, precision, library_versions
 
@@ -25,7 +25,7 @@ from stages.shared.files import atomic
 
 FORMAT_VERSION = 1
 FINAL, UNTRAINED = "final", "untrained"
-FIX = "rebuild it with `dvc repro concepts`, or fetch it with `dvc pull`"
+FIX = "rebuild it with `dvc repro concepts-extract`, or fetch it with `dvc pull`"
 
 
 class ConceptStateError(ValueError):
@@ -33,7 +33,7 @@ class ConceptStateError(ValueError):
 
 
 class States(NamedTuple):
-    """Of one model, trained or not; see the head of this module."""
+    """States of one model, trained or not; their shapes are at the head of this module."""
 
     unembedding: np.ndarray
     middle: np.ndarray
@@ -47,7 +47,9 @@ class States(NamedTuple):
     """Root mean square norm of the middle states of text: the unit of what is added to them."""
 
 
-class Header(NamedTuple):
+class WordsHeader(NamedTuple):
+    """The attributes of a file of words and states."""
+
     model: str
     weight_hash: str
     layer: int
@@ -57,21 +59,25 @@ class Header(NamedTuple):
     left_out: list[str]
     """Words that are several tokens."""
     questions: dict[str, float]
-    """Share of is-a questions answered rightly, by kind and split; of organisms."""
+    """Share of is-a questions that an organism answers rightly, by kind and split; empty for other models."""
     precision: str
     library_versions: dict[str, str]
 
 
 class Words(NamedTuple):
-    """What the file of one model holds."""
+    """The content of the file of one model."""
 
-    header: Header
+    header: WordsHeader
     emitted: np.ndarray
+    """(V,) ids of the tokens that can be emitted."""
     row: np.ndarray
+    """(W,) index of each word among them."""
     states: dict[str, States]
+    """States by name, ``final`` or ``untrained``."""
 
 
 def write_states(path: Path, words: Words) -> None:
+    """Write the file, complete or not at all."""
     with atomic(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
         for name, value in (words.header._asdict() | {"format_version": FORMAT_VERSION}).items():
             file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
@@ -87,14 +93,14 @@ def write_states(path: Path, words: Words) -> None:
 
 
 def read_words(path: Path) -> Words:
-    """Raises ConceptStateError where the file is missing, cut off, or of another format."""
+    """Read what `write_states` wrote; ConceptStateError where it is missing, cut off, or of another format."""
     if not path.is_file():
         raise ConceptStateError(f"{path} not found; {FIX}")
     try:
         with h5py.File(path) as file:
-            if (found := file.attrs.get("format_version")) != FORMAT_VERSION:
-                raise ConceptStateError(f"{path}: format_version {found}, expected {FORMAT_VERSION}; {FIX}")
-            header = Header(**{name: _attribute(file.attrs[name]) for name in Header._fields})
+            if (version := file.attrs.get("format_version")) != FORMAT_VERSION:
+                raise ConceptStateError(f"{path}: format_version {version}, expected {FORMAT_VERSION}; {FIX}")
+            header = WordsHeader(**{name: _attribute(file.attrs[name]) for name in WordsHeader._fields})
             states = {name: _states(group) for name, group in file.items() if isinstance(group, h5py.Group)}
             return Words(header, file["emitted"][()], file["row"][()], states)
     except (OSError, KeyError) as error:  # what h5py raises on damaged bytes and on what is not there

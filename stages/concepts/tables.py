@@ -10,9 +10,16 @@ from stages.models.names import stage_of
 from stages.shared.tables import Tables
 
 _DICTIONARY = {"variant": "str", "model": "str", "noise": "float64", "seed": "int64"}
-_EFFECTS = dict.fromkeys(
-    ("on_target", "effect_size", "off_target", "sibling_contrast", "success", "success_before", "ratio_kl", "all_kl"), "float64"
-)  # fmt: skip
+_EFFECTS = {
+    "on_target": "float64",
+    "effect_size": "float64",
+    "off_target": "float64",
+    "sibling_contrast": "float64",
+    "success": "float64",
+    "success_before": "float64",
+    "ratio_kl": "float64",
+    "all_kl": "float64",
+}
 COLUMNS: dict[str, dict[str, str]] = {
     "interventions": {"model": "str", "method": "str", "kind": "str", "strength": "float64", **_EFFECTS},
     "quality": {**_DICTIONARY, "on": "str", "measure": "str", "kind": "str", "value": "float64"},

@@ -9,10 +9,10 @@ import numpy as np
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+# Share of the documents, the first, from which vectors, probes and autoencoders learn; the rest tests.
 TRAINED = 0.75
-"""Share of the documents, the first, from which vectors, probes and autoencoders learn; the rest tests."""
+# Tokens of a context at most: those from the beginning of its document.
 LONGEST = 24
-"""Tokens of a context at most: those from the beginning of its document."""
 
 
 class ContextError(ValueError):
@@ -20,33 +20,37 @@ class ContextError(ValueError):
 
 
 class Contexts(NamedTuple):
+    """Contexts that a word of the ontology follows."""
+
     rows: list[np.ndarray]
     """Token ids from the beginning of the document up to the word."""
     word: list[str]
-    """That comes next."""
+    """The word that follows each context."""
 
 
 def trained_part(documents: Sequence[str]) -> Sequence[str]:
+    """Return the documents to learn from."""
     return documents[: round(TRAINED * len(documents))]
 
 
 def tested_part(documents: Sequence[str]) -> Sequence[str]:
+    """Return the documents to test on."""
     return documents[round(TRAINED * len(documents)) :]
 
 
 def find_contexts(
     tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], words: Mapping[int, str], count: int, seed: int
 ) -> Contexts:
-    """At most one of each document, drawn from its places, up to ``count``; ``words`` by token id.
+    """Return up to ``count`` contexts, at most one of each document, drawn from its places; ``words`` is by token id.
 
     Raises ContextError where there is none.
     """
     generator = np.random.default_rng(seed)
     rows, following = [], []
-    wanted = np.array(sorted(words))
+    ids_of_words = np.array(sorted(words))
     for document in tqdm(documents, desc="contexts", unit="document", disable=None):
         ids = np.array(tokenizer(document)["input_ids"][: LONGEST + 1], np.int64)
-        places = np.flatnonzero(np.isin(ids, wanted))
+        places = np.flatnonzero(np.isin(ids, ids_of_words))
         places = places[places >= 2]  # something stands before the word beside the sink
         if len(places):
             place = int(generator.choice(places))

@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from stages.concepts.effects import before, each, effects, groups, of_word
-from stages.concepts.ontologies.hierarchy import hold_out, sound
+from stages.concepts.effects import columns_of_word, dose_rows, effects, read_baseline, word_columns
+from stages.concepts.ontologies.hierarchy import checked_hierarchy, hold_out
 from tests.support.concept_study import KINDS, WORDS, checkpoint, tokenizer
 
 LAST = 2
@@ -15,25 +15,25 @@ LAST = 2
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     model = AutoModelForCausalLM.from_pretrained(checkpoint(tmp_path_factory.mktemp("m") / "gpt2", "gpt2", 0)).eval()
-    hierarchy = sound(KINDS, WORDS, hold_out(WORDS, 0.25, 0), 6)
+    hierarchy = checked_hierarchy(KINDS, WORDS, hold_out(WORDS, 0.25, 0), 6)
     ids = np.array(tokenizer().convert_tokens_to_ids(list(hierarchy.words)))
     rows = [np.array([1, *pair]) for pair in ((3, 5), (4, 6, 9), (5, 8, 3, 7), (7, 7))]
-    of = groups(hierarchy, ids)
-    return model, hierarchy, of, before(model, rows, LAST)
+    of = word_columns(hierarchy, ids)
+    return model, hierarchy, of, read_baseline(model, rows, LAST)
 
 
 def direction(model, of, kind) -> np.ndarray:
     """After the last block and up to the final norm, what raises the kind's held-out words."""
     rows = model.get_output_embeddings().weight.detach().double().numpy()[of.ids]
-    return rows[of.own[kind]].mean(axis=0) - rows[np.setdiff1d(of.held_out, of.own[kind])].mean(axis=0)
+    return rows[of.held_out_members[kind]].mean(axis=0) - rows[np.setdiff1d(of.held_out, of.held_out_members[kind])].mean(axis=0)
 
 
 def test_groups_know_held_out_words_and_rivals(scene):
     _, hierarchy, of, _ = scene
     names = list(hierarchy.words)
-    assert {names[i] for i in of.own["bird"]} == set(hierarchy.members("bird")) & hierarchy.held_out
+    assert {names[i] for i in of.held_out_members["bird"]} == set(hierarchy.members("bird")) & hierarchy.held_out
     assert of.rivals["bird"] == ["fish", "tool", "coat"] and of.rivals["animal"] == ["thing"]
-    assert len(of.every["animal"]) == 16
+    assert len(of.members["animal"]) == 16
 
 
 def test_the_vector_of_a_kind_raises_its_words_and_a_random_one_does_not(scene):
@@ -58,7 +58,7 @@ def test_the_divergence_is_of_before_from_after(scene):
     model, _, of, start = scene
     delta = 3 * direction(model, of, "fish")
     found = effects(model, delta, "fish", of, start)
-    from stages.concepts.intervention import last_logits
+    from stages.concepts.interrupted_pass import last_logits
 
     after = last_logits(
         model, start.prefix, torch.tensor(np.broadcast_to(delta, (4, len(delta))).copy(), dtype=torch.float32)
@@ -70,15 +70,15 @@ def test_the_divergence_is_of_before_from_after(scene):
 
 def test_a_word_has_its_kinds_other_words_as_rivals(scene):
     _, hierarchy, of, _ = scene
-    one = of_word("bird3", hierarchy, of)
+    one = columns_of_word("bird3", hierarchy, of)
     assert set(one.rivals["bird3"]) == set(hierarchy.members("bird")) - {"bird3"}
-    assert len(one.own["bird3"]) == 1 and set(one.held_out) == set(of.every["bird"])
+    assert len(one.held_out_members["bird3"]) == 1 and set(one.held_out) == set(of.members["bird"])
 
 
 def test_every_kind_has_a_row_for_each_strength(scene):
     model, _, of, start = scene
     vectors = {kind: direction(model, of, kind) for kind in ("bird", "fish")}
-    rows = list(each(model, vectors, [0.5, 1.0], 2.0, of, start))
+    rows = list(dose_rows(model, vectors, [0.5, 1.0], 2.0, of, start))
     assert [(row["kind"], row["strength"]) for row in rows] == [
         ("bird", 0.5),
         ("bird", 1.0),
@@ -91,8 +91,8 @@ def test_a_kind_without_rivals_has_no_effect_to_speak_of(scene):
     model, _, _, start = scene
     kinds = {"all": None, "bird": "all", "fish": "all"}
     words = {word: kind for word, kind in WORDS.items() if kind in kinds}
-    lone = sound(kinds, words, hold_out(words, 0.25, 0), 6)
-    of = groups(lone, np.array(tokenizer().convert_tokens_to_ids(list(lone.words))))
+    lone = checked_hierarchy(kinds, words, hold_out(words, 0.25, 0), 6)
+    of = word_columns(lone, np.array(tokenizer().convert_tokens_to_ids(list(lone.words))))
     found = effects(model, np.ones(start.prefix.hidden.shape[-1]), "all", of, start)
     assert all(
         np.isnan(found[name]) for name in ("on_target", "effect_size", "off_target", "success", "success_before")

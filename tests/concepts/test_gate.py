@@ -8,9 +8,9 @@ import yaml
 
 from stages.concepts.concept_probes import contexts, polytopes, scene, shared
 from stages.concepts.gate import GAUSSIAN, HEADLINE, LABELS, ROWS, TRUE, gate
-from stages.concepts.ontologies.hierarchy import Hierarchy, hold_out, sound
+from stages.concepts.ontologies.hierarchy import Hierarchy, checked_hierarchy, hold_out
 from stages.concepts.params import Concepts
-from stages.concepts.state_files import FINAL, UNTRAINED, Header, States, Words
+from stages.concepts.state_files import FINAL, UNTRAINED, States, Words, WordsHeader
 from tests.support.project import ROOT
 
 D, VOCABULARY, SUPERS, PARENTS, CHILDREN, TEMPLATES = 32, 900, 2, 3, 20, 3
@@ -21,7 +21,7 @@ COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text())["concepts"]
 def hierarchy() -> Hierarchy:
     kinds = {f"s{i}": None for i in range(SUPERS)} | {f"p{i}": f"s{i // PARENTS}" for i in range(SUPERS * PARENTS)}
     words = {f"w{i}": f"p{i // CHILDREN}" for i in range(SUPERS * PARENTS * CHILDREN)}
-    return sound(kinds, words, hold_out(words, 0.25, 0), 6)
+    return checked_hierarchy(kinds, words, hold_out(words, 0.25, 0), 6)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def states(planted: bool, seed: int = 0, mixing: bool = True) -> States:
 
 def read(planted: bool, **changes) -> Words:
     count = SUPERS * PARENTS * CHILDREN
-    header = Header("m", "", 0, [f"w{i}" for i in range(count)], [], [], {}, "float32", {})
+    header = WordsHeader("m", "", 0, [f"w{i}" for i in range(count)], [], [], {}, "float32", {})
     found = {FINAL: states(planted), UNTRAINED: states(False, 1)} | changes
     return Words(header, np.arange(VOCABULARY), np.arange(count), found)
 
@@ -140,7 +140,7 @@ def test_the_picture_has_a_corner_a_kind_and_marks_held_out_words(hierarchy, par
 def test_a_kind_without_siblings_is_told_from_all_others_alone(params):
     kinds = {"s0": None, "p0": "s0", "p1": "s0", "s1": None, "p2": "s1"}
     words = {f"w{i}": f"p{i // 20}" for i in range(60)}
-    lone = sound(kinds, words, hold_out(words, 0.25, 0), 6)
+    lone = checked_hierarchy(kinds, words, hold_out(words, 0.25, 0), 6)
     values = states(True)
     values = values._replace(middle=values.middle[:, :60], final=values.final[:, :60])
     of = Words(read(True).header._replace(words=list(words)), np.arange(VOCABULARY), np.arange(60), {FINAL: values})

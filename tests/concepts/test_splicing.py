@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.concepts.intervention import edited
+from stages.concepts.interrupted_pass import edited
 from stages.concepts.splicing import cross_entropy, recovered
 from stages.models.capture import base_model, capture
 from tests.support.tiny_models import CONFIGS

@@ -4,14 +4,14 @@ import h5py
 import numpy as np
 import pytest
 
-from stages.concepts.state_files import FINAL, ConceptStateError, Header, States, Words, read_words, write_states
+from stages.concepts.state_files import FINAL, ConceptStateError, States, Words, WordsHeader, read_words, write_states
 
 
 def words() -> Words:
     generator = np.random.default_rng(0)
     wide = [generator.standard_normal(shape).astype(np.float32) for shape in ((9, 4), (2, 3, 4), (2, 3, 4))]
     moments = [generator.standard_normal(shape) for shape in ((4, 4), (4,), (4, 4), (4,), (4, 4))]
-    header = Header(
+    header = WordsHeader(
         "m", "hash", 3, ["a", "b", "c"], ["the {word}", "a {word}"], ["d"], {"parent": 0.5}, "float32", {"numpy": "2"}
     )
     return Words(header, np.arange(9), np.array([1, 4, 7]), {FINAL: States(*wide, *moments, 1.5)})
@@ -31,7 +31,7 @@ def test_a_round_trip_keeps_everything_and_equal_values_give_equal_bytes(tmp_pat
 
 def test_missing_truncated_and_foreign_files_are_named(tmp_path):
     path = tmp_path / "states.h5"
-    with pytest.raises(ConceptStateError, match=r"states\.h5 not found; rebuild it with `dvc repro concepts`"):
+    with pytest.raises(ConceptStateError, match=r"states\.h5 not found; rebuild it with `dvc repro concepts-extract`"):
         read_words(path)
     write_states(path, words())
     content = path.read_bytes()

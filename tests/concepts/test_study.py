@@ -123,7 +123,7 @@ def test_a_missing_autoencoder_names_the_stage(inside):
     content = path.read_bytes()
     path.unlink()
     try:
-        with pytest.raises(CheckpointError, match="dvc repro autoencode"):
+        with pytest.raises(CheckpointError, match="dvc repro concepts-autoencode"):
             evaluate.main()
     finally:
         path.write_bytes(content)

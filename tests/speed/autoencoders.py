@@ -1,4 +1,4 @@
-"""The routed hierarchical autoencoder beside a loop over all parents: python -m tests.benchmarks.autoencoders.
+"""The routed hierarchical autoencoder beside a loop over all parents: python -m tests.speed.autoencoders.
 
 Forward and backward at 16 parents x 8 children x 32 dimensions, d = 1024, batches of 4096, one parent a token, in
 processor time, interleaved; beside them the matrix products that the chosen experts need and no more, forward and

@@ -119,7 +119,7 @@ def prepare(project: Path, family: str = "llama") -> dict:
 
 
 def write_hierarchy(project: Path, words: dict[str, str] = WORDS) -> None:
-    from stages.concepts.ontologies.hierarchy import hold_out, sound
+    from stages.concepts.ontologies.hierarchy import checked_hierarchy, hold_out
     from stages.concepts.ontologies.hierarchy import write_hierarchy as write
 
-    write(project / "data/concepts/words/hierarchy.json", sound(KINDS, words, hold_out(words, 0.25, 0), 6))
+    write(project / "data/concepts/words/hierarchy.json", checked_hierarchy(KINDS, words, hold_out(words, 0.25, 0), 6))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Flat(nn.Module):
-    """x̂ = b + Σ z_i D_i over the k latents with the largest z = ReLU(E (x - b) + e): codes real, decoder rows of length 1.
+    """A flat autoencoder: x̂ = b + Σ z_i D_i over the k latents with the largest z = ReLU(E (x - b) + e): codes real, decoder rows of length 1.
 
     Source: Gao et al. 2024. The encoder starts as the decoder's transpose, so that a latent reads what it writes.
     """
@@ -25,22 +25,24 @@ class Flat(nn.Module):
         self.bias = nn.Parameter(torch.zeros(d))
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes (n, latents) of ``x`` (n, d): at most k above 0 in a row."""
+        """Return codes (n, latents) of ``x`` (n, d): at most k above 0 in a row."""
         return top(torch.relu((x - self.bias) @ self.encoder.T + self.threshold), self.k)
 
     def decode(self, codes: Tensor) -> Tensor:
+        """Return the reconstruction (n, d) of codes (n, latents)."""
         return codes @ self.decoder + self.bias  # (n, d)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the reconstruction of ``x`` (n, d)."""
         return self.decode(self.encode(x))
 
 
 def top(values: Tensor, k: int) -> Tensor:
-    """``values`` (n, m) with all but the ``k`` largest of each row set to 0."""
-    kept = values.topk(k, dim=-1)
-    return torch.zeros_like(values).scatter(-1, kept.indices, kept.values)
+    """Return ``values`` (n, m) with all but the ``k`` largest of each row set to 0."""
+    largest = values.topk(k, dim=-1)
+    return torch.zeros_like(values).scatter(-1, largest.indices, largest.values)
 
 
 def unit(directions: Tensor) -> Tensor:
-    """Rows (..., d) of length 1."""
+    """Return ``directions`` (..., d) brought to length 1."""
     return directions / directions.norm(dim=-1, keepdim=True)

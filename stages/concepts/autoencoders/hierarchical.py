@@ -8,11 +8,13 @@ subspace of its own.
 
 Codes are real: a parent's code says how much of it there is. D (P, d) are the parents' vectors, U_i' A_ij (d,) that of
 child j as a departure from its parent. Children are computed for chosen parents only: tokens are sorted by parent, and
-parents of like load are computed together, so the cost grows with n k and hardly with P. Source: Muchane et al. 2025; Park et al. 2025 for what children should be.
+parents of like load are computed together, so the cost grows with n k and hardly with P. Source: Muchane et al. 2025;
+Park et al. 2025 for what children should be.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,39 +24,46 @@ from stages.concepts.autoencoders.flat import unit
 
 
 class Shape(NamedTuple):
+    """The size of a hierarchical autoencoder."""
+
     d: int
     parents: int
     children: int
-    """of each parent"""
+    """Children of each parent."""
     subspace: int
-    """dimensions in which the children of a parent lie"""
+    """Dimensions in which the children of a parent lie."""
     k: int
-    """parents of a token"""
+    """Parents of a token."""
 
 
 class Codes(NamedTuple):
-    """Of n tokens; everything (n, k): entry t is of the t-th strongest parent."""
+    """The codes of n tokens, everything (n, k): entry t is of the t-th strongest parent."""
 
     parent: Tensor
-    """number of the parent"""
+    """Number of the parent."""
     strength: Tensor
-    """p of it, 0 or more"""
+    """The parent's p, 0 or more."""
     child: Tensor
-    """number of its child"""
+    """Number of its child."""
     child_strength: Tensor
-    """c of it, 0 or more"""
+    """The child's c, 0 or more."""
 
 
 class Reconstruction(NamedTuple):
+    """The reconstruction of n states by a hierarchical autoencoder."""
+
     whole: Tensor
-    """x̂ (n, d)"""
+    """x̂ (n, d)."""
     top: Tensor
-    """b + Σ p_i D_i (n, d): by the parents alone"""
+    """b + Σ p_i D_i (n, d): by the parents alone."""
     codes: Codes
 
 
 class Hierarchical(nn.Module):
-    """See the head of this module."""
+    """The autoencoder that the head of this module defines, its weights drawn with ``seed``.
+
+    Raises ValueError on an impossible ``shape``.
+    """
 
     def __init__(self, shape: Shape, seed: int):
         super().__init__()
@@ -78,7 +87,7 @@ class Hierarchical(nn.Module):
         self.bias = nn.Parameter(torch.zeros(shape.d))
 
     def forward(self, x: Tensor) -> Reconstruction:
-        """Of ``x`` (n, d)."""
+        """Return the reconstruction of ``x`` (n, d)."""
         n, k = len(x), self.shape.k
         # E (x - b) as E x - E b: no gradient through a centred copy of the batch, nor through its sorting.
         offset = self.router_bias - self.router @ self.bias  # (P,)
@@ -86,45 +95,47 @@ class Hierarchical(nn.Module):
         codes = torch.zeros(n, self.shape.parents, dtype=x.dtype, device=x.device).scatter(-1, parent, strength)
         top = codes @ self.parents + self.bias
         active = (strength.flatten() > 0).to(x.dtype)  # a parent with code 0 has no children
-        plan = _plan(parent.flatten(), self.shape.parents)
+        routing = _route(parent.flatten(), self.shape.parents)
         weights = (self.down, self.child_encoder, self.child_bias, self.atoms, self.up)
         # Sorted once and split: a gradient through `self.down[some]` would fill all of `down` with zeros each time.
-        experts = zip(*(weight[plan.experts].split(plan.sizes) for weight in weights), strict=True)
+        experts = zip(*(weight[routing.experts].split(routing.sizes) for weight in weights), strict=True)
         whole, children, strengths = top, [], []
-        for entries, valid, expert in zip(plan.entries, plan.valid, experts, strict=True):
+        for entries, valid, expert in zip(routing.entries, routing.valid, experts, strict=True):
             token = entries // k  # (E, c)
             used = active[entries] * valid
-            child, child_strength, departure = _children(x[token], used, self.bias, *expert)
+            child, child_strength, departure = _children(x[token], used, self.bias, expert)
             whole = whole.index_add(0, token.flatten(), departure.flatten(0, 1))
             children.append(child[valid])
             strengths.append(child_strength[valid])
-        back = plan.order.argsort()
+        back = routing.order.argsort()
         child, child_strength = (torch.cat(parts)[back].view(n, k) for parts in (children, strengths))
         return Reconstruction(whole, top, Codes(parent, strength, child, child_strength))
 
     def departures(self) -> Tensor:
-        """U_i' A_ij of every child (P, m, d)."""
+        """Return U_i' A_ij of every child (P, m, d)."""
         return self.atoms @ self.up
 
 
-class _Plan(NamedTuple):
-    """Which entries (token, place among its parents) go to which expert: experts of like load side by side."""
+class _Routing(NamedTuple):
+    """The way of entries, each a token with one of its parents, to experts: those of like load lie side by side."""
 
     experts: Tensor
-    """those with an entry, the busiest first"""
+    """Experts with an entry, the busiest first."""
     sizes: list[int]
-    """experts of each group"""
+    """Number of experts in each group."""
     entries: list[Tensor]
-    """of each group (E, c): an expert's entries in a row, c those of the busiest"""
+    """The entries of each group (E, c): an expert's in a row, as many as the busiest has."""
     valid: list[Tensor]
-    """of each group (E, c): which of them are there; the others repeat one"""
+    """Which of them are there (E, c); the others repeat one."""
     order: Tensor
-    """all entries as the groups take them"""
+    """All entries, in the order in which the groups take them."""
 
 
-def _plan(parent: Tensor, parents: int) -> _Plan:
-    """Of entries (n k,). A group ends where an expert has less than half of the load of its first: at most log n groups,
-    and at most twice the work."""
+def _route(parent: Tensor, parents: int) -> _Routing:
+    """Group the experts of entries (n k,), of which ``parent`` is each one's.
+
+    A group ends where an expert has less than half of the load of its first: at most log n groups, twice the work.
+    """
     counts = torch.bincount(parent, minlength=parents)
     experts = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
     load = counts[experts]
@@ -136,24 +147,24 @@ def _plan(parent: Tensor, parents: int) -> _Plan:
     while first < len(loads):
         last = next((i for i in range(first, len(loads)) if 2 * loads[i] < loads[first]), len(loads))
         place = torch.arange(loads[first], device=parent.device)
-        kept = place < load[first:last, None]
-        index = torch.where(kept, starts[first:last, None] + place, starts[first:last, None])
+        present = place < load[first:last, None]
+        index = torch.where(present, starts[first:last, None] + place, starts[first:last, None])
         sizes.append(last - first)
         entries.append(order[index])
-        valid.append(kept)
+        valid.append(present)
         first = last
-    return _Plan(experts, sizes, entries, valid, order)
+    return _Routing(experts, sizes, entries, valid, order)
 
 
-def _children(
-    rows: Tensor, used: Tensor, centre: Tensor, down: Tensor, encoder: Tensor, bias: Tensor, atoms: Tensor, up: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Best child (E, c), its code (E, c) and the departure (E, c, d) of the tokens ``rows`` x (E, c, d) of E experts.
+def _children(rows: Tensor, used: Tensor, centre: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the best child (E, c), its code (E, c) and the departure (E, c, d) of tokens x (E, c, d) of E experts.
 
-    ``centre`` is b (d,). Nothing where ``used`` (E, c) is 0 in place of 1.
+    ``centre`` is b (d,), ``weights`` are S, C, h, A and U of the experts. A token whose
+    ``used`` (E, c) is 0 in place of 1 has none.
     """
+    down, encoder, bias, atoms, up = weights
     coordinates = rows @ down.mT - (down @ centre)[:, None]  # (E, c, s)
-    strength, child = torch.relu(coordinates @ encoder.mT + bias[:, None]).max(dim=-1)  # of (E, c, m)
+    strength, child = torch.relu(coordinates @ encoder.mT + bias[:, None]).max(dim=-1)  # over (E, c, m)
     strength = strength * used
     chosen = atoms.gather(1, child[..., None].expand(*child.shape, atoms.shape[-1]))  # (E, c, s)
     return child, strength, (strength[..., None] * chosen) @ up
@@ -161,7 +172,7 @@ def _children(
 
 @torch.no_grad()
 def normalise(model: Hierarchical) -> None:
-    """Parents' vectors and atoms of length 1, subspaces orthonormal: a code is then the length of what it adds."""
+    """Bring parents' vectors and atoms to length 1, make subspaces orthonormal: a code is the length of what it adds."""
     model.parents.copy_(unit(model.parents))
     model.atoms.copy_(unit(model.atoms))
     model.up.copy_(torch.linalg.qr(model.up.mT)[0].mT)
@@ -172,5 +183,5 @@ def project_gradients(model: Hierarchical) -> None:
     """Take from the gradients of parents and atoms what would only change their lengths, which `normalise` undoes."""
     for directions in (model.parents, model.atoms):
         if directions.grad is not None:
-            along = (directions.grad * directions).sum(dim=-1, keepdim=True)
-            directions.grad -= along * directions / directions.square().sum(dim=-1, keepdim=True)
+            radial = (directions.grad * directions).sum(dim=-1, keepdim=True)
+            directions.grad -= radial * directions / directions.square().sum(dim=-1, keepdim=True)

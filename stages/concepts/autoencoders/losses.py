@@ -1,8 +1,9 @@
-"""What a hierarchical sparse autoencoder is trained on; every term is a mean, so that weights keep their meaning.
+"""The loss of a hierarchical sparse autoencoder: every term is a mean, so that weights keep their meaning.
 
 Reconstruction and top-level terms are shares of the variance of ``x`` about its mean, 0 to about 1; the orthogonality
-terms are mean squared cosines, 0 to 1. The causal term takes the inner product of contexts, λ'Σλ with Σ the covariance of
-the unembedding (`geometry.causal`): decoder directions are what is added to a state. Euclidean ones take the identity.
+terms are mean squared cosines, 0 to 1. The causal term takes the inner product of contexts, λ'Σλ with Σ the covariance
+of the unembedding (`geometry.causal`): decoder directions are what is added to a state. Euclidean ones take the
+identity.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from stages.concepts.autoencoders.hierarchical import Hierarchical, Reconstructi
 
 
 class Weights(NamedTuple):
+    """Weights of the terms beside reconstruction, by the names of the terms."""
+
     top: float = 0.1
     sparsity: float = 1e-3
     cross: float = 0.1
@@ -25,9 +28,9 @@ class Weights(NamedTuple):
 
 
 def loss(
-    model: Hierarchical, x: Tensor, found: Reconstruction, weights: Weights, metric: Tensor | None = None
+    model: Hierarchical, x: Tensor, reconstruction: Reconstruction, weights: Weights, metric: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum, and each term without its weight, of ``x`` (n, d) and its reconstruction.
+    """Return the weighted sum, and each term without its weight, for ``x`` (n, d) and its ``reconstruction``.
 
     ``metric`` Σ (d, d) is that of the causal term, which is left out without it. Raises ValueError where the sum is not
     finite, naming the terms, and where the causal term has a weight but no Σ.
@@ -36,9 +39,9 @@ def loss(
         raise ValueError(f"weight {weights.causal} of the causal term without Σ: give metric, or take cross")
     variance = (x - x.mean(dim=0)).square().sum()
     terms = {
-        "reconstruction": (x - found.whole).square().sum() / variance,
-        "top": (x - found.top).square().sum() / variance,
-        "sparsity": (found.codes.strength.sum() + found.codes.child_strength.sum()) / len(x),
+        "reconstruction": (x - reconstruction.whole).square().sum() / variance,
+        "top": (x - reconstruction.top).square().sum() / variance,
+        "sparsity": (reconstruction.codes.strength.sum() + reconstruction.codes.child_strength.sum()) / len(x),
         "cross": orthogonality(model),
         "biorthogonal": biorthogonality(model),
         "causal": torch.zeros(()) if metric is None else orthogonality(model, metric),
@@ -51,9 +54,9 @@ def loss(
 
 
 def orthogonality(model: Hierarchical, metric: Tensor | None = None) -> Tensor:
-    """Mean over children of cos² between a parent's vector D_i and the departure U_i' A_ij of its child, in x'Σy.
+    """Return the mean over children of cos² between a parent's vector D_i and the departure U_i' A_ij of its child, in x'Σy.
 
-    What hierarchical concepts have (Park et al. 2025): a child's departure does not change its parent.
+    Hierarchical concepts have it at 0: a child's departure does not change its parent. Source: Park et al. 2025.
     """
     parents, departures = model.parents, model.departures()  # (P, d), (P, m, d)
     if metric is not None:
@@ -63,5 +66,5 @@ def orthogonality(model: Hierarchical, metric: Tensor | None = None) -> Tensor:
 
 
 def biorthogonality(model: Hierarchical) -> Tensor:
-    """Mean square of E D' - I (P, P), rows of the router and of the parents: a parent is read where it is written only."""
+    """Return the mean square of E D' - I (P, P), rows of the router and of the parents: a parent is read where it is written only."""
     return (model.router @ model.parents.T - torch.eye(len(model.parents), device=model.parents.device)).square().mean()

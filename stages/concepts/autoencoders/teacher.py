@@ -17,15 +17,16 @@ class Teacher(NamedTuple):
     """Directions in the space of the states; lengths do not matter."""
 
     parents: np.ndarray
-    """(K, d)"""
+    """(K, d) vectors of the kinds."""
     departures: list[np.ndarray]
-    """Of each parent (words, d): how its words differ from it"""
+    """How the words of each kind differ from it, (words, d)."""
 
 
 def teach(states: np.ndarray, parent: np.ndarray, kinds: int) -> Teacher:
-    """From mean states (W, d) at words and the kind (W,) of each: the kinds' means from the grand mean, words from kinds'.
+    """Return the kinds' means as departures from the grand mean, and words as departures from their kind's mean.
 
-    The grand mean is that of the kinds, each counted once.
+    ``states`` (W, d) are mean states at words, ``parent`` (W,) the kind of each. The grand mean is that of the kinds,
+    each counted once.
     """
     means = np.stack([states[parent == kind].mean(axis=0) for kind in range(kinds)])
     return Teacher(means - means.mean(axis=0), [states[parent == kind] - means[kind] for kind in range(kinds)])
@@ -60,6 +61,6 @@ def initialise(model: Hierarchical, teacher: Teacher, noise: float, seed: int) -
 
 
 def _noisy(directions: np.ndarray | Sequence, noise: float, generator: torch.Generator) -> Tensor:
-    """Unit rows."""
+    """Return unit rows, moved by ``noise`` times a random unit vector and brought to length 1 again."""
     rows = unit(torch.as_tensor(np.asarray(directions), dtype=torch.float32))
     return unit(rows + noise * unit(torch.randn(rows.shape, generator=generator)))

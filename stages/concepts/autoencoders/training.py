@@ -19,14 +19,14 @@ from stages.concepts.autoencoders.hierarchical import Hierarchical, normalise, p
 from stages.concepts.autoencoders.losses import Weights, loss
 from stages.shared.files import atomic
 
+# Seconds between two checkpoints, at least.
 SECONDS = 60.0
-"""Between two checkpoints at least."""
+# The one key of a file's metadata.
 CONTENT = "content"
-"""The one key of a file's metadata."""
+# Points of a training curve.
 POINTS = 40
-"""Of a training curve."""
+# Share of the steps after which the learning rate falls linearly, to 0.
 DECAY = 0.8
-"""Share of the steps after which the learning rate falls linearly, to 0."""
 
 
 class CheckpointError(ValueError):
@@ -34,80 +34,94 @@ class CheckpointError(ValueError):
 
 
 class Scale(NamedTuple):
-    """Of the states: autoencoders see (x - mean) / scale, so that their settings fit every model."""
+    """A change of units: autoencoders see (x - mean) / scale, so that their settings fit every model."""
 
     mean: Tensor
-    """(d,)"""
+    """Mean state (d,)."""
     scale: float
-    """Root mean square distance from the mean, over the root of d"""
+    """Root mean square distance of states from the mean, over the root of d."""
 
     def inward(self, x: Tensor) -> Tensor:
+        """Return states (n, d) as autoencoders see them."""
         return (x - self.mean) / self.scale
 
     def outward(self, x: Tensor) -> Tensor:
+        """Return what an autoencoder gives (n, d) as states of the language model."""
         return x * self.scale + self.mean
 
 
-class Plan(NamedTuple):
+class TrainingPlan(NamedTuple):
+    """The steps, rates and loss of the training of an autoencoder."""
+
     steps: int
     batch: int
+    """Tokens of a step."""
     frozen: int
-    """First steps in which the decoder stands still"""
+    """Number of first steps in which the decoder stands still."""
     learning_rate: float
     warmup: int
+    """Steps up to the full learning rate."""
     clip: float
+    """Largest norm of the gradient."""
     weights: Weights
-    """Of a hierarchical autoencoder's loss"""
+    """Weights of the terms of a hierarchical autoencoder's loss."""
     metric: Tensor | None = None
-    """Σ (d, d) of the causal term"""
+    """Σ (d, d) of the causal term."""
 
 
-class Run(NamedTuple):
-    """One autoencoder under way; `step` and `curve` change."""
+class TrainingRun(NamedTuple):
+    """One autoencoder under way; its weights, optimiser and progress change."""
 
     name: str
     model: Hierarchical | Flat
-    plan: Plan
+    plan: TrainingPlan
     optimiser: torch.optim.Adam
     progress: dict
-    """step, and curve: rows of step, term, value"""
+    """``step``, the number of steps done; ``curve``, rows of step, term, value."""
 
 
-def begin(name: str, model: Hierarchical | Flat, plan: Plan) -> Run:
+def begin(name: str, model: Hierarchical | Flat, plan: TrainingPlan) -> TrainingRun:
+    """Return a run at step 0, optimised by Adam."""
     optimiser = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, betas=(0.9, 0.999), fused=True)
-    return Run(name, model, plan, optimiser, {"step": 0, "curve": []})
+    return TrainingRun(name, model, plan, optimiser, {"step": 0, "curve": []})
 
 
 def train(
-    runs: Sequence[Run], portions: Callable[[int], Iterator[Tensor]], per_portion: int, scale: Scale,
-    keep: Callable[[Run], None], seconds: float = SECONDS,
-) -> None:  # fmt: skip
+    runs: Sequence[TrainingRun],
+    portions: Callable[[int], Iterator[Tensor]],
+    batches_per_portion: int,
+    scale: Scale,
+    save_run: Callable[[TrainingRun], None],
+    seconds: float = SECONDS,
+) -> None:
     """Take every run to the last step; all have as many, and see the same batches.
 
-    ``portions(n)`` gives portions of ``per_portion`` batches each, from number n on; ``keep`` saves a run, at the end and
-    every ``seconds`` between portions. Raises ValueError where a loss is not finite, naming run and step.
+    ``portions(n)`` gives portions of ``batches_per_portion`` batches each, from number n on; ``save_run`` is called at
+    the end, and every ``seconds`` between portions. Raises ValueError where a loss is not finite, naming run and step.
     """
     steps, size = runs[0].plan.steps, runs[0].plan.batch
-    first = min(run.progress["step"] for run in runs) // per_portion
-    source, kept = portions(first), time.monotonic()
+    first = min(run.progress["step"] for run in runs) // batches_per_portion
+    source, saved = portions(first), time.monotonic()
     done = sum(run.progress["step"] for run in runs)
     with tqdm(total=steps * len(runs), initial=done, desc="autoencoders", unit="step", mininterval=5) as bar:
-        for number in range(first, -(-steps // per_portion)):
-            batches = scale.inward(next(source)).split(size)[: min(per_portion, steps - number * per_portion)]
-            for step, batch in enumerate(batches, number * per_portion):
+        for number in range(first, -(-steps // batches_per_portion)):
+            batches = scale.inward(next(source)).split(size)[
+                : min(batches_per_portion, steps - number * batches_per_portion)
+            ]
+            for step, batch in enumerate(batches, number * batches_per_portion):
                 for run in runs:
                     if run.progress["step"] == step:
                         _step(run, batch, step)
                         bar.update()
-            if time.monotonic() - kept > seconds:
+            if time.monotonic() - saved > seconds:
                 for run in runs:
-                    keep(run)
-                kept = time.monotonic()
+                    save_run(run)
+                saved = time.monotonic()
     for run in runs:
-        keep(run)
+        save_run(run)
 
 
-def _step(run: Run, x: Tensor, step: int) -> None:
+def _step(run: TrainingRun, x: Tensor, step: int) -> None:
     model, plan = run.model, run.plan
     for group in run.optimiser.param_groups:
         group["lr"] = plan.learning_rate * _schedule(step, plan)
@@ -129,7 +143,7 @@ def _step(run: Run, x: Tensor, step: int) -> None:
         run.progress["curve"] += [{"step": step, "term": name, "value": value.item()} for name, value in terms.items()]
 
 
-def _loss(model: Hierarchical | Flat, x: Tensor, plan: Plan) -> tuple[Tensor, Mapping[str, Tensor]]:
+def _loss(model: Hierarchical | Flat, x: Tensor, plan: TrainingPlan) -> tuple[Tensor, Mapping[str, Tensor]]:
     if isinstance(model, Hierarchical):
         return loss(model, x, model(x), plan.weights, plan.metric)
     codes = model.encode(x)
@@ -142,8 +156,8 @@ def _loss(model: Hierarchical | Flat, x: Tensor, plan: Plan) -> tuple[Tensor, Ma
     return total, {"reconstruction": lost}
 
 
-def _schedule(step: int, plan: Plan) -> float:
-    """Linear warm-up, plateau, linear decay."""
+def _schedule(step: int, plan: TrainingPlan) -> float:
+    """Return the factor of the learning rate: a linear warm-up, a plateau, a linear decay."""
     left = (plan.steps - step) / (plan.steps * (1 - DECAY))
     return min(1.0, (step + 1) / max(1, plan.warmup), left)
 
@@ -155,35 +169,41 @@ def _free(model: Hierarchical | Flat, free: bool) -> None:
             weight.requires_grad_(free)
 
 
-def save(path: Path, run: Run, scale: Scale, configuration: Mapping, whole: bool) -> None:
-    """Weights and configuration in one safetensors file, which appears as a whole; ``whole`` adds what training needs."""
+def save(path: Path, run: TrainingRun, scale: Scale, configuration: Mapping, resumable: bool) -> None:
+    """Write weights and configuration into one safetensors file, complete or not at all.
+
+    ``resumable`` adds what training needs to go on: the optimiser's state, and the progress.
+    """
     tensors = {f"model.{name}": value for name, value in run.model.state_dict().items()}
     names = [name for name, _ in run.model.named_parameters()]
-    for index, state in run.optimiser.state_dict()["state"].items() if whole else ():
+    for index, state in run.optimiser.state_dict()["state"].items() if resumable else ():
         tensors |= {f"adam.{names[index]}.{key}": value for key, value in state.items()}
     tensors |= {"scale.mean": scale.mean, "scale.scale": torch.tensor(scale.scale, dtype=torch.float64)}
-    content = {"progress": run.progress if whole else {}, "configuration": configuration}
+    content = {"progress": run.progress if resumable else {}, "configuration": configuration}
     tensors = {name: value.contiguous() for name, value in tensors.items()}
     with atomic(path) as temporary:  # one entry of metadata: several are written in any order
         save_file(tensors, temporary, {CONTENT: json.dumps(content, sort_keys=True)})
 
 
-def resume(path: Path, run: Run, configuration: Mapping) -> Scale:
-    """Put what was saved under ``path`` into ``run``; CheckpointError where it is damaged or of another configuration."""
+def resume(path: Path, run: TrainingRun, configuration: Mapping) -> Scale:
+    """Put what was saved under ``path`` into ``run``; return the scale of the states.
+
+    Raises CheckpointError where the file is missing, damaged or of another configuration.
+    """
     tensors, content = _read(path, configuration)
     run.model.load_state_dict(_weights(tensors))
     state: dict[int, dict[str, Tensor]] = {}
     for index, (name, _) in enumerate(run.model.named_parameters()):
         prefix = f"adam.{name}."
-        if own := {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}:
-            state[index] = own
+        if moments := {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}:
+            state[index] = moments
     run.optimiser.load_state_dict({"state": state, "param_groups": run.optimiser.state_dict()["param_groups"]})
     run.progress.update(content["progress"])
     return Scale(tensors["scale.mean"], float(tensors["scale.scale"]))
 
 
-def load(path: Path, model: Hierarchical | Flat, configuration: Mapping) -> Scale:
-    """Put the weights saved under ``path`` into ``model``, for use; errors as those of `resume`."""
+def load_weights(path: Path, model: Hierarchical | Flat, configuration: Mapping) -> Scale:
+    """Put the weights saved under ``path`` into ``model``, for use; return the scale. Raises what `resume` does."""
     tensors, _ = _read(path, configuration)
     model.load_state_dict(_weights(tensors))
     model.requires_grad_(False)
@@ -195,29 +215,29 @@ def _weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _read(path: Path, configuration: Mapping) -> tuple[dict[str, Tensor], dict]:
-    """All tensors and the content of the metadata, once the configuration is the wanted one."""
+    """Return all tensors and the content of the metadata, once the configuration is the expected one."""
     if not path.is_file():
-        raise CheckpointError(f"{path} not found: run `dvc repro autoencode` or `dvc pull`")
+        raise CheckpointError(f"{path} not found: run `dvc repro concepts-autoencode` or `dvc pull`")
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             content = json.loads(file.metadata()[CONTENT])
-        found = content["configuration"]
+        recorded = content["configuration"]
     except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{path} is no complete autoencoder ({error}): remove it, or `dvc checkout` it"
         ) from error
-    if (difference := _difference(found, configuration)) is not None:
+    if (difference := _difference(recorded, configuration)) is not None:
         raise CheckpointError(
             f"{path} is of another configuration ({difference}): remove it, or set the value back; nothing was changed"
         )
     return tensors, content
 
 
-def _difference(found: Mapping, wanted: Mapping) -> str | None:
-    """The first key in which two configurations differ, with both values."""
-    wanted = json.loads(json.dumps(wanted))
-    for key in sorted({*found, *wanted}):
-        if found.get(key) != wanted.get(key):
-            return f"{key} {found.get(key)!r}, expected {wanted.get(key)!r}"
+def _difference(recorded: Mapping, expected: Mapping) -> str | None:
+    """Return the first key in which two configurations differ, with both values; None where they are the same."""
+    expected = json.loads(json.dumps(expected))
+    for key in sorted({*recorded, *expected}):
+        if recorded.get(key) != expected.get(key):
+            return f"{key} {recorded.get(key)!r}, expected {expected.get(key)!r}"
     return None

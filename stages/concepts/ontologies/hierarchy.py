@@ -8,51 +8,67 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from stages.shared.files import write_json
 
 
 class OntologyError(ValueError):
-    """A hierarchy is not sound; the message names the concept, what was expected and the fix."""
+    """A hierarchy is not as it should be; the message names the concept, what was expected and the fix."""
 
 
 class Hierarchy(NamedTuple):
     """Words are the leaves: a word stands for one concept and belongs to its kind and to all kinds above."""
 
     kinds: dict[str, str | None]
-    """Each kind: the one above it, None for the highest."""
+    """The kind above each kind; None above the highest."""
     words: dict[str, str]
-    """Each word: the kind just above it."""
+    """The kind just above each word."""
     held_out: frozenset[str]
     """Words that no vector, teacher or probe is made of."""
 
-    def above(self, kind: str) -> list[str]:
-        """``kind`` and all kinds above it, the nearest first."""
-        found = [kind]
-        while (upper := self.kinds[found[-1]]) is not None:
-            found.append(upper)
-        return found
+    def ancestry(self, kind: str) -> list[str]:
+        """Return ``kind`` and all kinds above it, the nearest first."""
+        path = [kind]
+        while (upper := self.kinds[path[-1]]) is not None:
+            path.append(upper)
+        return path
 
     def members(self, kind: str) -> list[str]:
-        """All words under ``kind``, directly or not."""
-        return [word for word, own in self.words.items() if kind in self.above(own)]
+        """Return all words under ``kind``, directly or not."""
+        return [word for word, parent in self.words.items() if kind in self.ancestry(parent)]
 
     def parents(self) -> list[str]:
-        """Kinds with words directly under them, in their order."""
+        """Return the kinds with words directly under them, in their order."""
         direct = set(self.words.values())
         return [kind for kind in self.kinds if kind in direct]
 
-    def without(self, words: set[str], least: int) -> Hierarchy:
-        """The same without ``words``, and without kinds left with fewer than ``least`` of them."""
-        kept = {word: kind for word, kind in self.words.items() if word not in words}
-        counts = {kind: sum(own == kind for own in kept.values()) for kind in self.kinds}
-        kept = {word: kind for word, kind in kept.items() if counts[kind] >= least}
-        needed = {upper for kind in kept.values() for upper in self.above(kind)}
+    def parent_index(self) -> np.ndarray:
+        """Return (W,) the number, among `parents`, of the kind just above each word."""
+        parents = self.parents()
+        return np.array([parents.index(kind) for kind in self.words.values()])
+
+    def held_out_mask(self) -> np.ndarray:
+        """Return (W,) bool: whether each word is held out."""
+        return np.array([word in self.held_out for word in self.words])
+
+    def remove(self, words: set[str], least: int) -> Hierarchy:
+        """Return the hierarchy less ``words``, and less the kinds left with fewer than ``least`` of them."""
+        rest = {word: kind for word, kind in self.words.items() if word not in words}
+        counts = {kind: sum(parent == kind for parent in rest.values()) for kind in self.kinds}
+        rest = {word: kind for word, kind in rest.items() if counts[kind] >= least}
+        needed = {upper for kind in rest.values() for upper in self.ancestry(kind)}
         kinds = {kind: upper for kind, upper in self.kinds.items() if kind in needed}
-        return sound(kinds, kept, self.held_out & set(kept), least)
+        return checked_hierarchy(kinds, rest, self.held_out & set(rest), least)
 
 
-def sound(kinds: Mapping[str, str | None], words: Mapping[str, str], held_out: frozenset[str], least: int) -> Hierarchy:
-    """The hierarchy; OntologyError where it has a cycle, an unknown kind, or a parent with fewer than ``least`` words."""
+def checked_hierarchy(
+    kinds: Mapping[str, str | None], words: Mapping[str, str], held_out: frozenset[str], least: int
+) -> Hierarchy:
+    """Return the hierarchy of ``kinds``, each with the one above it, and ``words``, each with its kind.
+
+    Raises OntologyError where it has a cycle, an unknown kind, or a parent with fewer than ``least`` words.
+    """
     for kind in kinds:
         _require_no_cycle(kinds, kind)
     for word, kind in words.items():
@@ -62,17 +78,17 @@ def sound(kinds: Mapping[str, str | None], words: Mapping[str, str], held_out: f
             )
         if word in kinds and word != kind and word in words.values():
             raise OntologyError(f"{word!r} is a word and a kind with words: name one of them otherwise")
-    found = Hierarchy(dict(kinds), dict(words), held_out)
-    for kind in found.parents():
-        if (count := sum(own == kind for own in words.values())) < least:
+    hierarchy = Hierarchy(dict(kinds), dict(words), held_out)
+    for kind in hierarchy.parents():
+        if (count := sum(parent == kind for parent in words.values())) < least:
             raise OntologyError(
                 f"the kind {kind!r} has {count} words: expected {least} or more; add words, or lower concepts.ontology.least_words"
             )
-    if len(found.parents()) < 2:
+    if len(hierarchy.parents()) < 2:
         raise OntologyError(
-            f"{len(found.parents())} kinds with {least} words or more: expected 2, to tell one from the other"
+            f"{len(hierarchy.parents())} kinds with {least} words or more: expected 2, to tell one from the other"
         )
-    return found
+    return hierarchy
 
 
 def _require_no_cycle(kinds: Mapping[str, str | None], start: str) -> None:
@@ -91,17 +107,18 @@ def _require_no_cycle(kinds: Mapping[str, str | None], start: str) -> None:
 
 
 def hold_out(words: Mapping[str, str], share: float, seed: int) -> frozenset[str]:
-    """``share`` of the words of every kind, drawn at random, at least one and at most all but three."""
-    found: list[str] = []
+    """Return ``share`` of the words of every kind, drawn at random, at least one and at most all but three."""
+    held_out: list[str] = []
     for kind in dict.fromkeys(words.values()):
-        own = [word for word, of in words.items() if of == kind]
-        count = max(1, min(round(share * len(own)), len(own) - 3))
-        found += random.Random(f"{seed}-{kind}").sample(own, count)
-    return frozenset(found)
+        members = [word for word, parent in words.items() if parent == kind]
+        count = max(1, min(round(share * len(members)), len(members) - 3))
+        held_out += random.Random(f"{seed}-{kind}").sample(members, count)
+    return frozenset(held_out)
 
 
 def write_hierarchy(path: Path, hierarchy: Hierarchy) -> None:
-    kinds = [{"kind": kind, "above": above} for kind, above in hierarchy.kinds.items()]
+    """Write the hierarchy as JSON: ``kinds``, rows of kind and above, and ``words``, rows of word, kind and held_out."""
+    kinds = [{"kind": kind, "above": upper} for kind, upper in hierarchy.kinds.items()]
     words = [
         {"word": word, "kind": kind, "held_out": word in hierarchy.held_out} for word, kind in hierarchy.words.items()
     ]
@@ -109,11 +126,11 @@ def write_hierarchy(path: Path, hierarchy: Hierarchy) -> None:
 
 
 def read_hierarchy(path: Path, least: int) -> Hierarchy:
-    """Raises OntologyError where the file is missing, cut off, or not sound."""
+    """Read what `write_hierarchy` wrote; OntologyError where the file is missing, cut off, or no hierarchy."""
     if not path.is_file():
-        raise OntologyError(f"{path} not found: run `dvc repro prepare-concepts` or `dvc pull {path}`")
+        raise OntologyError(f"{path} not found: run `dvc repro concepts-prepare` or `dvc pull {path}`")
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         kinds = {row["kind"]: row["above"] for row in content["kinds"]}
         words = {row["word"]: row["kind"] for row in content["words"]}
         held_out = frozenset(row["word"] for row in content["words"] if row["held_out"])
@@ -121,4 +138,4 @@ def read_hierarchy(path: Path, least: int) -> Hierarchy:
         raise OntologyError(
             f"{path} is no complete hierarchy ({error!r}): restore it with `dvc checkout {path}`"
         ) from error
-    return sound(kinds, words, held_out, least)
+    return checked_hierarchy(kinds, words, held_out, least)

@@ -17,29 +17,29 @@ from typing import NamedTuple
 
 import wn
 
-from stages.concepts.ontologies.hierarchy import Hierarchy, OntologyError, hold_out, sound
+from stages.concepts.ontologies.hierarchy import Hierarchy, OntologyError, checked_hierarchy, hold_out
 
+# A lemma that can be one token: no names, no compounds.
 WORD = re.compile(r"[a-z]{3,}")
-"""A lemma that can be one token: no names, no compounds."""
 log = logging.getLogger(__name__)
 
 
 class Selection(NamedTuple):
-    """Which synsets become kinds."""
+    """The rule by which synsets become kinds."""
 
     parts: Sequence[str]
-    """Of speech: n, v"""
+    """Parts of speech: n, v."""
     least: int
-    """words of a kind"""
+    """Least number of words of a kind."""
     most: int
-    """kinds, those with the most words"""
+    """Most kinds: those with the most words are taken."""
     held_out: float
-    """share of the words of each"""
+    """Share of the words of each kind that is held out."""
     seed: int
 
 
 def from_file(path: Path, selection: Selection) -> Hierarchy:
-    """Of a WN-LMF file. Raises OntologyError where it is missing or no such file, and as `sound` does."""
+    """Read a WN-LMF file. Raises OntologyError where it is missing or no such file, and as `checked_hierarchy` does."""
     if not path.is_file():
         raise OntologyError(f"{path} not found: correct concepts.ontology.file")
     with tempfile.TemporaryDirectory() as folder, _database(Path(folder)):
@@ -54,10 +54,10 @@ def from_file(path: Path, selection: Selection) -> Hierarchy:
 
 
 def from_lexicon(name: str, selection: Selection) -> Hierarchy:
-    """Of a lexicon such as oewn:2024, downloaded once into the folder of `wn`."""
+    """Read a lexicon such as oewn:2024, downloaded once into the folder of `wn`. Raises OntologyError as `from_file` does."""
     if ":" not in name:
         raise OntologyError(f"lexicon {name!r}: expected name:version, such as oewn:2024; an unpinned one changes")
-    if name not in {found.specifier() for found in wn.lexicons()}:
+    if name not in {lexicon.specifier() for lexicon in wn.lexicons()}:
         try:
             wn.download(name, progress_handler=None)
         except Exception as error:  # of the network, or an unknown name
@@ -69,10 +69,10 @@ def from_lexicon(name: str, selection: Selection) -> Hierarchy:
 
 
 def select(wordnet: wn.Wordnet, selection: Selection) -> Hierarchy:
-    """The kinds with the most words; a word that would stand under two of them is left out, with a line in the log."""
+    """Return the kinds with the most words; a word that would stand under two of them is left out, and logged."""
     _require_no_cycle(wordnet, selection.parts)
     candidates = {s.id: (s, _words(s)) for part in selection.parts for s in wordnet.synsets(pos=part) if s.hyponyms()}
-    enough = {key: found for key, found in candidates.items() if len(found[1]) >= selection.least}
+    enough = {key: candidate for key, candidate in candidates.items() if len(candidate[1]) >= selection.least}
     chosen = sorted(enough, key=lambda key: (-len(enough[key][1]), key))[: selection.most]
     counts = Counter(word for key in chosen for word in enough[key][1])
     if twice := sorted(word for word, count in counts.items() if count > 1):
@@ -80,34 +80,34 @@ def select(wordnet: wn.Wordnet, selection: Selection) -> Hierarchy:
     kinds: dict[str, str | None] = {}
     words: dict[str, str] = {}
     for key in chosen:
-        synset, own = enough[key]
-        own = [word for word in own if counts[word] == 1]
-        if len(own) >= selection.least:
+        synset, members = enough[key]
+        members = [word for word in members if counts[word] == 1]
+        if len(members) >= selection.least:
             name = f"{synset.lemmas()[0]}.{synset.pos}"
             name = name if name not in kinds else key
             top = synset.lexfile() or synset.pos
             kinds |= {top: None, name: top}
-            words |= dict.fromkeys(own, name)
+            words |= dict.fromkeys(members, name)
     if not kinds:
-        largest = max((len(found[1]) for found in candidates.values()), default=0)
+        largest = max((len(members) for _, members in candidates.values()), default=0)
         raise OntologyError(
             f"no synset of {', '.join(selection.parts)} has {selection.least} words of one token's form among its hyponyms (the "
             f"largest has {largest}): lower concepts.ontology.least_words"
         )
-    return sound(kinds, words, hold_out(words, selection.held_out, selection.seed), selection.least)
+    return checked_hierarchy(kinds, words, hold_out(words, selection.held_out, selection.seed), selection.least)
 
 
 def _words(synset: wn.Synset) -> list[str]:
-    """One word of each hyponym: its first lemma of one lower-case word."""
-    found = (next((lemma for lemma in below.lemmas() if WORD.fullmatch(lemma)), None) for below in synset.hyponyms())
-    return list(dict.fromkeys(word for word in found if word is not None))
+    """Return one word of each hyponym: its first lemma of one lower-case word."""
+    lemmas = (next((lemma for lemma in lower.lemmas() if WORD.fullmatch(lemma)), None) for lower in synset.hyponyms())
+    return list(dict.fromkeys(word for word in lemmas if word is not None))
 
 
 def _require_no_cycle(wordnet: wn.Wordnet, parts: Sequence[str]) -> None:
-    """Depth-first over hypernyms; OntologyError naming the cycle."""
-    above = {s.id: [upper.id for upper in s.hypernyms()] for part in parts for s in wordnet.synsets(pos=part)}
+    """Search hypernyms depth first; OntologyError naming the cycle."""
+    hypernyms = {s.id: [upper.id for upper in s.hypernyms()] for part in parts for s in wordnet.synsets(pos=part)}
     done: set[str] = set()
-    for start in above:
+    for start in hypernyms:
         path, trail = [iter([start])], []
         while path:
             nearest = next(path[-1], None)
@@ -120,15 +120,15 @@ def _require_no_cycle(wordnet: wn.Wordnet, parts: Sequence[str]) -> None:
                 raise OntologyError(f"the hierarchy has a cycle: {cycle}; expected hypernyms to end, take a link away")
             elif nearest not in done:
                 trail.append(nearest)
-                path.append(iter(above.get(nearest, [])))
+                path.append(iter(hypernyms.get(nearest, [])))
 
 
 @contextmanager
 def _database(folder: Path) -> Iterator[None]:
-    """`wn` with its database in ``folder``."""
-    before = wn.config.data_directory
+    """Let `wn` have its database in ``folder``, inside the context."""
+    previous = wn.config.data_directory
     wn.config.data_directory = folder
     try:
         yield
     finally:
-        wn.config.data_directory = before
+        wn.config.data_directory = previous

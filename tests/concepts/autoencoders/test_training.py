@@ -9,11 +9,20 @@ from stages.concepts.autoencoders import training
 from stages.concepts.autoencoders.flat import Flat
 from stages.concepts.autoencoders.hierarchical import Hierarchical, Shape
 from stages.concepts.autoencoders.losses import Weights
-from stages.concepts.autoencoders.training import CheckpointError, Plan, Scale, begin, load, resume, save, train
+from stages.concepts.autoencoders.training import (
+    CheckpointError,
+    Scale,
+    TrainingPlan,
+    begin,
+    load_weights,
+    resume,
+    save,
+    train,
+)
 
 D, BATCH, PER_PORTION = 16, 64, 3
 SHAPE = Shape(D, 4, 4, 4, 1)
-PLAN = Plan(12, BATCH, 4, 3e-3, 2, 1.0, Weights(biorthogonal=0.01))
+PLAN = TrainingPlan(12, BATCH, 4, 3e-3, 2, 1.0, Weights(biorthogonal=0.01))
 SETTINGS = {"learning_rate": 0.003, "seed": 0}
 
 
@@ -119,7 +128,7 @@ def test_a_finished_autoencoder_holds_what_use_needs_and_no_more(tmp_path):
         save(path, run, Scale(torch.arange(D).float(), 2.5), SETTINGS, False)
     assert paths[0].read_bytes() == paths[1].read_bytes() and b"adam" not in paths[0].read_bytes()
     model = Hierarchical(SHAPE, 3)
-    scale = load(paths[0], model, SETTINGS)
+    scale = load_weights(paths[0], model, SETTINGS)
     torch.testing.assert_close(model(x).whole, run.model(x).whole)
     assert scale.scale == 2.5 and not any(value.requires_grad for value in model.parameters())
     torch.testing.assert_close(scale.outward(scale.inward(x)), x)
@@ -129,23 +138,23 @@ def test_another_configuration_is_named_and_the_file_left_alone(tmp_path):
     path = tmp_path / "run.safetensors"
     save(path, ran([fresh()])[0], SCALE, SETTINGS, True)
     before = path.read_bytes()
-    for read in (lambda: load(path, Hierarchical(SHAPE, 0), SETTINGS | {"seed": 4}),
+    for read in (lambda: load_weights(path, Hierarchical(SHAPE, 0), SETTINGS | {"seed": 4}),
                  lambda: resume(path, fresh(), SETTINGS | {"seed": 4})):  # fmt: skip
         with pytest.raises(CheckpointError, match="seed 0, expected 4"):
             read()
     with pytest.raises(CheckpointError, match="extra None, expected 1"):
-        load(path, Hierarchical(SHAPE, 0), SETTINGS | {"extra": 1})
+        load_weights(path, Hierarchical(SHAPE, 0), SETTINGS | {"extra": 1})
     assert path.read_bytes() == before
 
 
 def test_missing_and_truncated_files_are_named(tmp_path):
     path = tmp_path / "run.safetensors"
-    with pytest.raises(CheckpointError, match="not found: run `dvc repro autoencode`"):
-        load(path, Hierarchical(SHAPE, 0), SETTINGS)
+    with pytest.raises(CheckpointError, match="not found: run `dvc repro concepts-autoencode`"):
+        load_weights(path, Hierarchical(SHAPE, 0), SETTINGS)
     save(path, fresh(), SCALE, SETTINGS, False)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(CheckpointError, match="is no complete autoencoder"):
-        load(path, Hierarchical(SHAPE, 0), SETTINGS)
+        load_weights(path, Hierarchical(SHAPE, 0), SETTINGS)
 
 
 @pytest.mark.parametrize("model", [lambda: Hierarchical(SHAPE, 0), lambda: Flat(D, 32, 2, 0)])

@@ -2,7 +2,13 @@
 
 import pytest
 
-from stages.concepts.ontologies.hierarchy import OntologyError, hold_out, read_hierarchy, sound, write_hierarchy
+from stages.concepts.ontologies.hierarchy import (
+    OntologyError,
+    checked_hierarchy,
+    hold_out,
+    read_hierarchy,
+    write_hierarchy,
+)
 from stages.concepts.ontologies.organisms import hierarchy_of
 from stages.tasks import ontology
 
@@ -11,12 +17,12 @@ WORDS = {f"{kind}{i}": kind for kind in ("bird", "fish") for i in range(8)}
 
 
 def hierarchy(held=frozenset()):
-    return sound(KINDS, WORDS, held, 6)
+    return checked_hierarchy(KINDS, WORDS, held, 6)
 
 
 def test_members_are_those_under_a_kind():
     found = hierarchy()
-    assert found.above("bird") == ["bird", "animal"]
+    assert found.ancestry("bird") == ["bird", "animal"]
     assert len(found.members("animal")) == 16 and found.members("fish") == [f"fish{i}" for i in range(8)]
     assert found.parents() == ["bird", "fish"]
 
@@ -35,10 +41,10 @@ def test_members_are_those_under_a_kind():
 )  # fmt: skip
 def test_what_is_no_hierarchy_is_refused_by_name(kinds, words, message):
     if message is None:
-        sound(kinds, words, frozenset(), 6)
+        checked_hierarchy(kinds, words, frozenset(), 6)
         return
     with pytest.raises(OntologyError, match=message):
-        sound(kinds, words, frozenset(), 6)
+        checked_hierarchy(kinds, words, frozenset(), 6)
 
 
 def test_held_out_words_are_a_share_of_every_kind_and_depend_on_the_seed_alone():
@@ -51,7 +57,7 @@ def test_held_out_words_are_a_share_of_every_kind_and_depend_on_the_seed_alone()
 def test_kinds_left_with_too_few_words_go_too():
     kinds = KINDS | {"tool": None}
     words = WORDS | {f"tool{i}": "tool" for i in range(6)}
-    found = sound(kinds, words, frozenset({"tool0", "bird0"}), 6).without({"tool1", "bird1"}, 6)
+    found = checked_hierarchy(kinds, words, frozenset({"tool0", "bird0"}), 6).remove({"tool1", "bird1"}, 6)
     assert "tool" not in found.kinds and found.held_out == {"bird0"} and len(found.words) == 15
 
 
@@ -63,7 +69,7 @@ def test_a_file_keeps_the_order_and_names_what_is_wrong(tmp_path):
     path.write_text(path.read_text()[:100])
     with pytest.raises(OntologyError, match="is no complete hierarchy"):
         read_hierarchy(path, 6)
-    with pytest.raises(OntologyError, match="dvc repro prepare-concepts"):
+    with pytest.raises(OntologyError, match="dvc repro concepts-prepare"):
         read_hierarchy(tmp_path / "gone.json", 6)
 
 
@@ -72,5 +78,5 @@ def test_the_organisms_world_is_a_hierarchy_of_supers_parents_and_children():
                              held_out_children=0.25, held_out_properties=0.1)  # fmt: skip
     world = ontology.build_world(params)
     found = hierarchy_of(world, 0.25, 0, 6)
-    assert found.above(found.words[world.children[0]]) == ["bird", "animal"]
+    assert found.ancestry(found.words[world.children[0]]) == ["bird", "animal"]
     assert len(found.words) == 32 and len(found.held_out) == 8

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stages.activations.token_stream import content_states, end_states, stream
-from stages.concepts.intervention import edited, head, last_logits, run_prefix
+from stages.concepts.interrupted_pass import edited, head, last_logits, run_prefix
 from stages.concepts.splicing import cross_entropy, recovered
 from stages.models.capture import base_model, capture
 from stages.models.names import hook_name

@@ -1,4 +1,4 @@
-"""Change the residual stream in the middle of a model, and read the logits that follow."""
+"""Forward passes that are interrupted in the middle: the residual stream is read or changed there, then they go on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stages.models.sites import family_of
 
 @contextmanager
 def edited(model: PreTrainedModel, layer: int, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Inside the context the output of block ``layer`` (batch, tokens, d) is ``edit`` of it; later blocks read that."""
+    """Put the output (batch, tokens, d) of block ``layer`` through ``edit``, inside the context; later blocks read that."""
 
     def hook(_module, _inputs, output):
         hidden = edit(output[0] if isinstance(output, tuple) else output)
@@ -35,28 +35,30 @@ class Prefix(NamedTuple):
     """Contexts on their way through the model, as far as the block that is intervened on."""
 
     ids: Tensor
-    """(C, longest)"""
+    """(C, longest) token ids, padded on the right."""
     last: Tensor
-    """(C,) position of each context's end"""
+    """(C,) position of each context's end."""
     hidden: Tensor
-    """(C, longest, d) after that block"""
+    """(C, longest, d) states after block `layer`."""
     layer: int
+    """The block that is intervened on."""
     wrapped: bool
     """Whether blocks of this family give a tuple."""
 
     @property
     def ends(self) -> Tensor:
-        """(C, d) float32: the states at the contexts' ends."""
+        """Return (C, d) float32 the states at the contexts' ends."""
         return self.hidden[torch.arange(len(self.last)), self.last].float()
 
 
 @torch.inference_mode()
 def run_prefix(model: PreTrainedModel, rows: Sequence[np.ndarray], layer: int) -> Prefix:
+    """Run contexts (token ids) through the model, and keep the states after block ``layer``."""
     ids, last = (part.to(model.device) for part in right_padded(rows))
-    kept: list[tuple[Tensor, bool]] = []
+    outputs: list[tuple[Tensor, bool]] = []
 
     def hook(_module, _inputs, output):
-        kept.append((output[0], True) if isinstance(output, tuple) else (output, False))
+        outputs.append((output[0], True) if isinstance(output, tuple) else (output, False))
 
     handle = blocks_of(model, family_of(model.config))[layer].register_forward_hook(hook)
     try:
@@ -64,30 +66,32 @@ def run_prefix(model: PreTrainedModel, rows: Sequence[np.ndarray], layer: int) -
         base_model(model)(input_ids=ids, use_cache=False)
     finally:
         handle.remove()
-    hidden, wrapped = kept[0]
+    hidden, wrapped = outputs[0]
     return Prefix(ids, last, hidden, layer, wrapped)
 
 
 @torch.inference_mode()
-def last_logits(model: PreTrainedModel, at: Prefix, delta: Tensor | None = None) -> Tensor:
-    """Logits (C, vocabulary) of the token after each context; ``delta`` (C, d) is added at its end, after block `layer`.
+def last_logits(model: PreTrainedModel, prefix: Prefix, delta: Tensor | None = None) -> Tensor:
+    """Return logits (C, vocabulary) of the token after each context; ``delta`` (C, d) is added at its end, after `layer`.
 
     Only the later blocks are run: the earlier ones do not know of the change.
     """
-    hidden, every = at.hidden.clone(), torch.arange(len(at.last), device=at.hidden.device)
+    hidden, contexts = prefix.hidden.clone(), torch.arange(len(prefix.last), device=prefix.hidden.device)
     if delta is not None:
-        hidden[every, at.last] += delta.to(hidden)
-    with _entered(model, at, hidden):
-        final = base_model(model)(input_ids=at.ids, use_cache=False).last_hidden_state[every, at.last]  # (C, d)
+        hidden[contexts, prefix.last] += delta.to(hidden)
+    with _entered(model, prefix, hidden):
+        final = base_model(model)(input_ids=prefix.ids, use_cache=False).last_hidden_state[
+            contexts, prefix.last
+        ]  # (C, d)
     return head(model, final)
 
 
 @contextmanager
-def _entered(model: PreTrainedModel, at: Prefix, hidden: Tensor) -> Iterator[None]:
-    """Inside the context blocks up to ``at.layer`` do not compute: the last of them gives ``hidden``."""
-    skipped = list(blocks_of(model, family_of(model.config)))[: at.layer + 1]
+def _entered(model: PreTrainedModel, prefix: Prefix, hidden: Tensor) -> Iterator[None]:
+    """Let blocks up to ``prefix.layer`` give ``hidden`` without computing, inside the context."""
+    skipped = list(blocks_of(model, family_of(model.config)))[: prefix.layer + 1]
     originals = [block.forward for block in skipped]
-    given = (hidden,) if at.wrapped else hidden
+    given = (hidden,) if prefix.wrapped else hidden
 
     def give(*_arguments, **_options):
         return given
@@ -102,7 +106,7 @@ def _entered(model: PreTrainedModel, at: Prefix, hidden: Tensor) -> Iterator[Non
 
 
 def head(model: PreTrainedModel, final: Tensor) -> Tensor:
-    """Logits (..., vocabulary) float32 of final states (..., d), with the soft cap of families that have one."""
+    """Return logits (..., vocabulary) float32 of final states (..., d), with the soft cap of families that have one."""
     logits = model.get_output_embeddings()(final).float()
     cap = getattr(text_config(model), "final_logit_softcapping", None)
     return logits if cap is None else cap * torch.tanh(logits / cap)
