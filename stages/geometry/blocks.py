@@ -14,24 +14,24 @@ from stages.geometry.spectrum import Moments, Spectrum, SpectrumError
 
 
 def total_sums(blocks: Moments) -> Moments:
-    """The sum over all blocks: gram (d, d), total (d,), n."""
+    """Return the sum over all blocks: gram (d, d), total (d,), n."""
     return Moments(blocks.gram.sum(axis=0), blocks.total.sum(axis=0), int(blocks.n.sum()))
 
 
 def subset_sums(blocks: Moments, members: np.ndarray) -> Moments:
-    """Sums over subsets of the blocks, ``members`` (subsets, blocks) of 0 and 1: gram (subsets, d, d) and so on."""
+    """Return sums over subsets of the blocks, ``members`` (subsets, blocks) of 0 and 1: gram (subsets, d, d) and so on."""
     members = np.asarray(members, np.float64)
     flat = members @ blocks.gram.reshape(len(blocks.n), -1)  # (subsets, d * d)
     return Moments(flat.reshape(len(members), *blocks.gram.shape[1:]), members @ blocks.total, members @ blocks.n)
 
 
 def complementary_members(signs: np.ndarray) -> np.ndarray:
-    """Members (2 J, blocks) of complementary halves side by side, from ``signs`` (J, blocks) of +-1."""
+    """Return the members (2 J, blocks) of complementary halves side by side, from ``signs`` (J, blocks) of +-1."""
     return np.stack([signs > 0, signs < 0], axis=1).reshape(-1, signs.shape[1])
 
 
 def spectrum_from_sums(sums: Moments, centred: bool) -> Spectrum:
-    """The spectrum of the rows behind ``sums``, or one for each of a stack of sums; also where d > n.
+    """Return the spectrum of the rows behind ``sums``, or one for each of a stack of sums; also where d > n.
 
     Eigenvalues of Σ x x' - (Σ x)(Σ x)' / n in float64: a mean |μ| costs digits only beyond 1e16 λ_min / |μ|².
     A stack's rows may differ a little in number: its n is the smallest, which scales nothing but `eigenvalues`.
@@ -51,7 +51,7 @@ def spectrum_from_sums(sums: Moments, centred: bool) -> Spectrum:
 
 
 class HalfSpectra(NamedTuple):
-    """The whole and its complementary halves."""
+    """The spectra of all rows and of their complementary halves."""
 
     whole: Spectrum
     halves: Spectrum
@@ -59,12 +59,12 @@ class HalfSpectra(NamedTuple):
 
 
 def half_spectra(blocks: Moments, signs: np.ndarray, centred: bool) -> HalfSpectra:
-    """The spectrum of all rows, and those of the complementary halves ``signs`` (J, blocks) of +-1 to first order.
+    """Return the spectrum of all rows, and to first order those of the complementary halves ``signs`` (J, blocks) of +-1.
 
     λ_i of a half is v_i' C_half v_i in the eigenvectors v_i of the whole: one eigendecomposition in place of 2 J. What
     this leaves out is even in C_half - C and so, for differences of complements, of third order: standard errors
-    (`statistics.balanced`) are those of the halves' own spectra at n = 500 d, .03 to .17 of them wider at n = 8 d, .1 to
-    .2 at n = 2 d. The halves' values themselves are not those of their spectra.
+    (`stages.statistics.deviations`) are those of the halves' own spectra at n = 500 d, .03 to .17 of them wider at
+    n = 8 d, .1 to .2 at n = 2 d. The halves' values themselves are not those of their spectra.
     """
     everything = total_sums(blocks)
     squares = everything.gram
@@ -74,16 +74,19 @@ def half_spectra(blocks: Moments, signs: np.ndarray, centred: bool) -> HalfSpect
     rank = min(everything.n - 1 if centred else everything.n, len(values))
     vectors = vectors[:, ::-1][:, :rank]  # (d, r)
     members = complementary_members(signs).astype(np.float64)  # (2 J, blocks)
-    of_blocks = np.einsum("bdr,dr->br", blocks.gram @ vectors, vectors)  # (blocks, r) v' S v
-    of_halves = members @ of_blocks  # (2 J, r)
+    block_eigenvalues = np.einsum("bdr,dr->br", blocks.gram @ vectors, vectors)  # (blocks, r) v' S v
+    half_eigenvalues = members @ block_eigenvalues  # (2 J, r)
     if centred:
-        of_halves = of_halves - (members @ (blocks.total @ vectors)) ** 2 / (members @ blocks.n)[:, None]
-    found = Spectrum(np.sqrt(values[::-1][:rank].clip(0)), everything.n, len(values), centred)
-    return HalfSpectra(found, Spectrum(np.sqrt(of_halves.clip(0)), int((members @ blocks.n).min()), len(values), centred))
+        half_eigenvalues = half_eigenvalues - (members @ (blocks.total @ vectors)) ** 2 / (members @ blocks.n)[:, None]
+    smallest = int((members @ blocks.n).min())
+    return HalfSpectra(
+        whole=Spectrum(np.sqrt(values[::-1][:rank].clip(0)), everything.n, len(values), centred),
+        halves=Spectrum(np.sqrt(half_eigenvalues.clip(0)), smallest, len(values), centred),
+    )
 
 
 def wishart_spectrum(n: int, d: int, draws: int, seed: int) -> Spectrum:
-    """Spectra (draws, r) of centred isotropic Gaussian clouds of n rows in d dimensions: what a cloud without structure has.
+    """Draw the spectra (draws, r) of centred isotropic Gaussian clouds of n rows in d dimensions, without structure.
 
     Their Gram matrix is Wishart with n - 1 degrees of freedom, drawn by its triangular factor (Bartlett 1933) at a cost
     that does not grow with n; below n = d + 1 from the rows themselves.

@@ -21,10 +21,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+# An eigenvalue below this share of the largest is a direction in which nothing varies.
 FLOOR = 1e-10
-"""An eigenvalue below this share of the largest is a direction in which no word differs."""
+# Ledoit & Wolf's share of a multiple of the identity, or a ridge as a share of the mean variance; 0.0 for none.
 Shrinkage = Literal["ledoit_wolf"] | float
-"""Ledoit & Wolf's share of a multiple of the identity, or a ridge as a share of the mean variance; 0.0 for none."""
 
 
 class CausalError(ValueError):
@@ -32,25 +32,25 @@ class CausalError(ValueError):
 
 
 class Metric(NamedTuple):
-    """Of words in d dimensions; ``root`` and ``inverse_root`` (d, d) are symmetric and inverse to each other."""
+    """The inner product of words in d dimensions; ``root`` and ``inverse_root`` (d, d) are symmetric, inverse to each other."""
 
     mean: np.ndarray
-    """(d,) of the words"""
+    """(d,) mean of the words"""
     root: np.ndarray
     """Σ^+1/2"""
     inverse_root: np.ndarray
     """Σ^-1/2"""
 
     def words(self, unembedding: np.ndarray) -> np.ndarray:
-        """g (n, d) of rows γ (n, d) of the unembedding."""
+        """Return the coordinates g (n, d) of rows γ (n, d) of the unembedding."""
         return (_rows(unembedding, self) - self.mean) @ self.inverse_root
 
     def contexts(self, states: np.ndarray) -> np.ndarray:
-        """l (n, d) of contexts λ (n, d), or of differences of contexts."""
+        """Return the coordinates l (n, d) of contexts λ (n, d), or of differences of contexts."""
         return _rows(states, self) @ self.root
 
     def as_context(self, direction: np.ndarray) -> np.ndarray:
-        """λ (n, d) to add to a context so that l moves by ``direction`` (n, d): the inverse of `contexts`.
+        """Return λ (n, d) to add to a context so that l moves by ``direction`` (n, d): the inverse of `contexts`.
 
         A concept vector ℓ found among words has in λ the form Σ^-1/2 ℓ: added, it raises the logits of the words with a
         large g'ℓ.
@@ -59,9 +59,10 @@ class Metric(NamedTuple):
 
 
 def causal_metric(unembedding: np.ndarray, shrinkage: Shrinkage = "ledoit_wolf") -> Metric:
-    """The metric of the rows γ (V, d) of ``unembedding``, one row for each token that can be emitted.
+    """Return the causal metric of the rows γ (V, d) of ``unembedding``, one row for each token that can be emitted.
 
-    Covariance with V in the denominator, shrunk; raises CausalError where it is singular without shrinkage.
+    Covariance with V in the denominator, shrunk; raises CausalError where it is singular without shrinkage. Source:
+    Park, Choe & Veitch 2024; Ledoit & Wolf 2004.
     """
     words = _finite(unembedding, "words")
     mean = words.mean(axis=0)
@@ -75,21 +76,24 @@ def causal_metric(unembedding: np.ndarray, shrinkage: Shrinkage = "ledoit_wolf")
 
 
 def euclidean_metric(unembedding: np.ndarray) -> Metric:
-    """The control: the same centring, and one scale for all dimensions, so that words have total variance d."""
+    """Return the control metric: the same centring, and one scale for all dimensions, so that words have total variance d.
+
+    Raises CausalError where all words are equal.
+    """
     words = _finite(unembedding, "words")
     mean, scale = words.mean(axis=0), float(np.sqrt(words.var(axis=0).mean()))
     if scale == 0:
-        raise CausalError("all words are one: expected words that differ")
+        raise CausalError("all words are equal: expected words that differ")
     identity = np.eye(words.shape[1])
     return Metric(mean, scale * identity, identity / scale)
 
 
 def category_vector(members: np.ndarray) -> np.ndarray:
-    """ℓ (d,) of a category from the coordinates g (n, d) of its members, with its length.
+    """Return the vector ℓ (d,) of a category from the coordinates g (n, d) of its members, with its length.
 
     The direction is Σ_n^-1 m, m and Σ_n mean and Ledoit-Wolf covariance of the members: the one in which they agree;
     the length is m's share of it, so that members have g'ℓ / |ℓ|² of mean 1 (in sample: an identity, no finding).
-    Equivariant to rotation; scales with a common factor. Raises CausalError below 3 members.
+    Equivariant to rotation; scales with a common factor. Raises CausalError below 3 members. Source: Park et al. 2025.
     """
     members = _finite(members, "members")
     if len(members) < 3:
@@ -102,19 +106,8 @@ def category_vector(members: np.ndarray) -> np.ndarray:
     return (mean @ direction) * direction
 
 
-def projection_ratio(words: np.ndarray, concept: np.ndarray) -> np.ndarray:
-    """g'ℓ / |ℓ|² (n,) of ``words`` g (n, d) on ``concept`` ℓ (d,): 1 for members, 0 for others, where ℓ represents.
-
-    Of words that had no part in ℓ: in sample it is 1 by construction. Invariant to rotation and to a common factor.
-    """
-    length = concept @ concept
-    if not length > 0:
-        raise CausalError("a concept of length 0: expected a direction")
-    return words @ concept / length
-
-
 def discriminant(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    """Unit direction w (d,) of Fisher's discriminant, S^-1 (m+ - m-) of contexts (n, d) and (m, d).
+    """Return the unit direction w (d,) of Fisher's discriminant, S^-1 (m+ - m-) of contexts (n, d) and (m, d).
 
     S is the pooled Ledoit-Wolf covariance within the two. w reads l: it is a covector there, the logit of one class
     against the other up to a constant. Equivariant to rotation. Raises CausalError where a side has fewer than 2 rows
@@ -132,9 +125,10 @@ def discriminant(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
 
 
 def energy_projector(deltas: np.ndarray, energy: float) -> np.ndarray:
-    """B (d, k) with orthonormal columns: the fewest singular directions of ``deltas`` (n, d) with ``energy`` of Σ s².
+    """Return the fewest singular directions of ``deltas`` (n, d) with ``energy`` of Σ s²: orthonormal columns (d, k).
 
-    Of squares: `energy` is a share of what the deltas sum to in squared length.
+    ``energy`` is a share of what the deltas sum to in squared length. Equivariant to rotation. Raises CausalError on
+    shares outside (0, 1] and where all deltas are 0.
     """
     if not 0 < energy <= 1:
         raise CausalError(f"energy {energy}: expected a share above 0 and up to 1")
@@ -146,12 +140,12 @@ def energy_projector(deltas: np.ndarray, energy: float) -> np.ndarray:
 
 
 class Simplex(NamedTuple):
-    """How near the vectors of m siblings are to the corners of a regular simplex."""
+    """The measures of how near the vectors of m siblings are to the corners of a regular simplex."""
 
     edge_variation: float
     """sd / mean of the m (m - 1) / 2 distances: 0 for a regular simplex"""
     cosine: float
-    """mean cosine between two corners seen from their centre: -1 / (m - 1) whenever all lie as far from it, simplex or not"""
+    """mean cosine between two corners seen from their centre: -1 / (m - 1) whenever all are equally far, simplex or not"""
     cosine_sd: float
     """sd of these cosines: 0 for a regular simplex"""
     rank_share: float
@@ -159,7 +153,11 @@ class Simplex(NamedTuple):
 
 
 def simplex(corners: np.ndarray) -> Simplex:
-    """Of the vectors (m, d) of m >= 3 siblings. Invariant to rotation, translation and a common factor."""
+    """Measure how near the vectors ``corners`` (m, d) of m >= 3 siblings are to a regular simplex.
+
+    Invariant to rotation, translation and a common factor. Raises CausalError below 3 siblings and where one lies at the
+    centre of all.
+    """
     corners = _finite(corners, "siblings")
     m = len(corners)
     if m < 3:
@@ -182,7 +180,7 @@ def simplex(corners: np.ndarray) -> Simplex:
 
 
 def _covariance(centred: np.ndarray, shrinkage: Shrinkage) -> np.ndarray:
-    """(d, d) of rows (n, d) whose mean is 0, with n in the denominator."""
+    """Return the covariance (d, d) of rows (n, d) whose mean is 0, with n in the denominator."""
     if shrinkage == "ledoit_wolf":
         from sklearn.covariance import ledoit_wolf
 
@@ -194,7 +192,7 @@ def _covariance(centred: np.ndarray, shrinkage: Shrinkage) -> np.ndarray:
 
 
 def _shrunk_solve(centred: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """S^-1 ``target``, S the Ledoit-Wolf covariance (1 - a) C'C / n + a m I of rows (n, d) whose mean is 0.
+    """Return S^-1 ``target``, S the Ledoit-Wolf covariance (1 - a) C'C / n + a m I of rows (n, d) whose mean is 0.
 
     With fewer rows than dimensions through an n x n matrix (Woodbury's identity).
     """
@@ -221,10 +219,10 @@ def _rows(values: np.ndarray, metric: Metric) -> np.ndarray:
     return values
 
 
-def _finite(values: np.ndarray, what: str) -> np.ndarray:
+def _finite(values: np.ndarray, noun: str) -> np.ndarray:
     values = np.asarray(values, np.float64)
     if values.ndim != 2 or not len(values):
-        raise CausalError(f"{what} of shape {values.shape}: expected (n, d), a row each")
+        raise CausalError(f"{noun} of shape {values.shape}: expected (n, d), a row each")
     if bad := int((~np.isfinite(values)).any(axis=1).sum()):
-        raise CausalError(f"{bad} of {len(values)} {what} hold NaN or infinity: expected finite values")
+        raise CausalError(f"{bad} of {len(values)} {noun} hold NaN or infinity: expected finite values")
     return values

@@ -1,4 +1,4 @@
-"""What measures of one cloud give for a cloud without structure."""
+"""Isotropic clouds: what measures of one cloud give where there is no structure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.geometry.spectrum import Spectrum, factorise
 
 @cache
 def isotropic_spectrum(n: int, d: int, centred: bool, draws: int, seed: int) -> Spectrum:
-    """Spectra (draws, r) of isotropic Gaussian data (n, d): its unequal singular values are sampling noise only."""
+    """Draw the spectra (draws, r) of isotropic Gaussian data (n, d): unequal singular values are sampling noise only."""
     generator = np.random.default_rng([seed, n, d])
     singular = [factorise(generator.standard_normal((n, d)), centred).s for _ in range(draws)]
     return Spectrum(np.stack(singular), n, d, centred)
@@ -20,11 +20,11 @@ def isotropic_spectrum(n: int, d: int, centred: bool, draws: int, seed: int) -> 
 
 @cache
 def isotropic_neighbours(n: int, d: int, k: int, seed: int) -> Neighbours:
-    """`neighbours` of isotropic Gaussian data (n, d), whose true dimension is d: how far n points fall short of it."""
+    """Return `neighbours` of isotropic Gaussian data (n, d), of true dimension d: how far n points fall short of it."""
     return neighbours(np.random.default_rng([seed, n, d, k]).standard_normal((n, d)), k)
 
 
 def noise_eigenvalues(null: Spectrum, total: float) -> np.ndarray:
-    """Mean null eigenvalues (r,), scaled to the sum ``total``."""
+    """Return the mean eigenvalues (r,) of the draws of ``null``, scaled to the sum ``total``."""
     mean = null.eigenvalues.mean(axis=0)
     return mean * (total / mean.sum())

@@ -18,41 +18,14 @@ class CurvatureError(ValueError):
 
 
 class WalkCurvature(NamedTuple):
-    """Curvature of random walks with the steps of a path: mean and standard deviation, (..., layers - 2) each."""
+    """The curvature of random walks with the steps of a path: mean and standard deviation, (..., layers - 2) each."""
 
     mean: np.ndarray
     sd: np.ndarray
 
 
-class Agreement(NamedTuple):
-    """Of `profile_agreement`."""
-
-    paired: float
-    """mean correlation over layers of a prompt's two profiles"""
-    shuffled: float
-    """the same with prompts paired at random: expectation"""
-    sd: float
-    """and standard deviation, over all pairings"""
-
-    @property
-    def z(self) -> float:
-        """How far pairing the prompts raises the correlation, in standard deviations of random pairings."""
-        return (self.paired - self.shuffled) / self.sd
-
-
-class GroupAgreement(NamedTuple):
-    """Of `group_agreement`."""
-
-    value: float
-    """correlation over layers of the two groups' mean profiles"""
-    shuffled: np.ndarray
-    """(draws,) the same with the labels shuffled"""
-    p: float
-    """share of shuffles, the true labels among them, that agree no more than these: small where the groups differ"""
-
-
 class LocalCurvature(NamedTuple):
-    """Of `local_pca_curvature`."""
+    """The curvature of a cloud at each of its points, see `local_pca_curvature`."""
 
     value: float
     """sqrt of the median of ``squared``; 0 where that is negative"""
@@ -65,12 +38,12 @@ class LocalCurvature(NamedTuple):
 
 
 def menger_curvature(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """4 Area(a, b, c) / (|a - b| |b - c| |c - a|) of points (..., d): 1 / radius of the circle through them; (...).
+    """Return 4 Area(a, b, c) / (|a - b| |b - c| |c - a|) of points (..., d): 1 / radius of their circle; (...).
 
     With unit steps p, q along b - a and c - b it is |p - q| |p + q| / |c - a|, which keeps its digits where the points
     are nearly on a line (Heron's and Gram's formulas do not). 0 on a line, 1/r on a circle of radius r; NaN where two
     of the points coincide. Invariant to rotation, translation and order of the points; scale -> 1 / scale.
-    Menger 1930; Léger 1999. Raises CurvatureError on values that are not finite.
+    Source: Menger 1930; Léger 1999. Raises CurvatureError on values that are not finite.
     """
     a, b, c = (_finite(x) for x in (a, b, c))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -80,18 +53,18 @@ def menger_curvature(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 def path_curvature(path: np.ndarray) -> np.ndarray:
-    """`menger_curvature` of each three consecutive layers of ``path`` (..., layers, d): (..., layers - 2).
+    """Return `menger_curvature` of each three consecutive layers of ``path`` (..., layers, d): (..., layers - 2).
 
     One profile per prompt for (prompts, layers, d). Never a result by itself: set it against `random_walk_curvature`
-    (or report the ratio, which no scale changes), and agreement between profiles against `profile_agreement`.
-    Invariances of `menger_curvature`. Raises CurvatureError on fewer than 3 layers.
+    (or report the ratio, which no scale changes), and agreement between profiles of two models against that of prompts
+    paired at random. Invariances of `menger_curvature`. Raises CurvatureError on fewer than 3 layers.
     """
     path = _require_path(path)
     return menger_curvature(path[..., :-2, :], path[..., 1:-1, :], path[..., 2:, :])
 
 
 def random_walk_curvature(path: np.ndarray, draws: int = 200, seed: int = 0) -> WalkCurvature:
-    """Curvature of walks with the step lengths of ``path`` (..., layers, d), in independent uniform directions.
+    """Return the curvature of walks with the step lengths of ``path`` (..., layers, d), in independent random directions.
 
     The architectural control: what the lengths of the steps alone make of the profile. Steps x and y at an angle θ
     give 2 sin θ / |x + y|; the cosine of two random directions is g / sqrt(g² + χ²), g ~ N(0, 1), χ² with d - 1 degrees
@@ -113,50 +86,8 @@ def random_walk_curvature(path: np.ndarray, draws: int = 200, seed: int = 0) -> 
     return WalkCurvature(values.mean(axis=-1), values.std(axis=-1, ddof=1))
 
 
-def profile_agreement(a: np.ndarray, b: np.ndarray) -> Agreement:
-    """Correlation over layers between profiles ``a`` and ``b`` (prompts, layers) of the same prompts, and its control.
-
-    (1/n) sum_i r(a_i, b_i) against the pairing of prompts at random, whose mean and variance over all permutations
-    are closed forms: with C_ij = r(a_i, b_j), mean C and sum D_ij² / (n² (n - 1)), D the doubly centred C
-    (Hoeffding 1951). Where the shuffled correlation is as high as the paired one, the profile belongs to the
-    architecture, not to the prompts. Invariant to a positive factor and a shift of each profile.
-    Raises CurvatureError on unlike shapes, fewer than 3 prompts or layers, constant profiles, and values that are
-    not finite.
-    """
-    a, b = _standardised(a), _standardised(b)
-    if a.shape != b.shape:
-        raise CurvatureError(f"profiles of shape {a.shape} and {b.shape}: expected the same prompts and layers in both")
-    n = len(a)
-    if n < 3:
-        raise CurvatureError(f"profiles of {n} prompts: expected at least 3, to pair them at random")
-    r = a @ b.T  # (n, n)
-    centred = r - r.mean(axis=0) - r.mean(axis=1, keepdims=True) + r.mean()
-    sd = np.sqrt((centred**2).sum() / (n - 1)) / n
-    return Agreement(float(np.trace(r) / n), float(r.mean()), float(sd))
-
-
-def group_agreement(profiles: np.ndarray, first: np.ndarray, draws: int = 500, seed: int = 0) -> GroupAgreement:
-    """Correlation over layers of the mean profiles of two groups of prompts, and the same for shuffled labels.
-
-    ``profiles`` (prompts, layers); ``first`` (prompts,) is true in the first group (answered correctly, say). A
-    correlation of .9999 between groups is what any two groups give when all prompts share a profile: only p speaks
-    of the labels. Invariant to one positive factor and one shift of all profiles.
-    Raises CurvatureError on values that are not finite, and on groups of fewer than 2 prompts.
-    """
-    profiles, first = _finite(profiles), np.asarray(first, bool)
-    if profiles.ndim != 2 or first.shape != profiles.shape[:1] or not 2 <= first.sum() <= len(first) - 2:
-        raise CurvatureError(
-            f"profiles {profiles.shape}, {int(first.sum())} of {first.shape} prompts in the first group: "
-            "expected (prompts, layers), a label for each prompt, and 2 prompts or more in either group"
-        )
-    generator = np.random.default_rng(seed)
-    value = _group_correlation(profiles, first)
-    shuffled = np.array([_group_correlation(profiles, generator.permutation(first)) for _ in range(draws)])
-    return GroupAgreement(value, shuffled, float((1 + (shuffled <= value).sum()) / (1 + draws)))
-
-
 def local_pca_curvature(x: np.ndarray, dimension: int, neighbours: int) -> LocalCurvature:
-    """Root mean square curvature of a ``dimension``-dimensional surface near which the points ``x`` (n, d) lie.
+    """Return the rms curvature of a ``dimension``-dimensional surface near which the points ``x`` (n, d) lie.
 
     At each point, in the ``neighbours`` nearest ones (itself among them): the leading m = ``dimension`` principal
     directions span the tangent space; the coordinates ν normal to it are regressed on the tangent ones t,
@@ -167,8 +98,9 @@ def local_pca_curvature(x: np.ndarray, dimension: int, neighbours: int) -> Local
     order of (radius · curvature)²; noise also blurs the tangent coordinates, and curvature is then underestimated (a
     fifth less at noise of a sixth of the radius): compare only clouds of like noise, and with `flat_cloud`.
     Invariant to rotation and translation; scale -> 1 / scale. Exact in all d through the n x n Gram matrix.
-    NaN where neighbours coincide in too few points for the fit. Sritharan et al. 2021 (their estimate of II); local
-    PCA: Kambhatla & Leen 1997. Raises CurvatureError on too few neighbours or points, and on values that are not finite.
+    NaN where neighbours coincide in too few points for the fit. Source: Sritharan et al. 2021 (their estimate of II);
+    local PCA: Kambhatla & Leen 1997. Raises CurvatureError on too few neighbours or points, and on values that are not
+    finite.
     """
     x = _finite(x)
     columns = 1 + dimension + dimension * (dimension + 1) // 2
@@ -198,7 +130,7 @@ def local_pca_curvature(x: np.ndarray, dimension: int, neighbours: int) -> Local
 
 
 def flat_cloud(x: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Normal points (n, d) with the mean and covariance of ``x`` (n, d): a cloud without curvature, as a control.
+    """Draw normal points (n, d) with the mean and covariance of ``x`` (n, d): a cloud without curvature, as a control.
 
     What `local_pca_curvature` finds in it is owed to the spectrum, n and the neighbourhoods. Moves along with ``x``
     under translation and scale, and in distribution under rotation.
@@ -210,39 +142,23 @@ def flat_cloud(x: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def _local_gram(x: np.ndarray, neighbours: int) -> tuple[np.ndarray, float]:
-    """Gram matrices of each point's neighbours, centred (n, neighbours, neighbours), and their rounding error."""
+    """Return Gram matrices of each point's neighbours, centred (n, neighbours, neighbours), and their rounding error."""
     gram = x @ x.T  # (n, n)
     squares = np.diag(gram)
     distances = squares[:, None] + squares - 2 * gram  # squared
     np.fill_diagonal(distances, -np.inf)  # a point is its own nearest neighbour, also among duplicates
-    near = np.argpartition(distances, neighbours - 1, axis=1)[:, :neighbours]  # (n, neighbours)
-    local = gram[near[:, :, None], near[:, None, :]]
+    nearest = np.argpartition(distances, neighbours - 1, axis=1)[:, :neighbours]  # (n, neighbours)
+    local = gram[nearest[:, :, None], nearest[:, None, :]]
     rows = local.mean(axis=2, keepdims=True)  # (n, neighbours, 1)
     centred = local - rows - np.swapaxes(rows, 1, 2) + rows.mean(axis=1, keepdims=True)
     return centred, np.finfo(float).eps * len(x) * squares.max()
 
 
 def _quadratic_design(t: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Columns 1, t_a, t_a²/2 and t_a t_b of ``t`` (n, neighbours, m); pairs (a, b); how often |II|_F² counts each."""
+    """Return columns 1, t_a, t_a²/2 and t_a t_b of ``t`` (n, neighbours, m); pairs (a, b); how often |II|_F² counts each."""
     a, b = np.triu_indices(t.shape[-1])
     products = t[..., a] * t[..., b] * np.where(a == b, 0.5, 1.0)
     return np.concatenate([np.ones_like(t[..., :1]), t, products], axis=-1), (a, b), np.where(a == b, 1.0, 2.0)
-
-
-def _group_correlation(profiles: np.ndarray, first: np.ndarray) -> float:
-    return float(np.corrcoef(profiles[first].mean(axis=0), profiles[~first].mean(axis=0))[0, 1])
-
-
-def _standardised(profiles: np.ndarray) -> np.ndarray:
-    """Rows (prompts, layers) with mean 0 and length 1: their products are correlations."""
-    profiles = _finite(profiles)
-    if profiles.ndim != 2 or profiles.shape[1] < 3:
-        raise CurvatureError(f"profiles of shape {profiles.shape}: expected (prompts, layers) with 3 layers or more")
-    centred = profiles - profiles.mean(axis=1, keepdims=True)
-    length = _length(centred)  # (prompts,)
-    if flat := np.flatnonzero(length <= 1e-12 * _length(profiles)).tolist():
-        raise CurvatureError(f"the profile of prompt {flat[0]} is constant over layers: no correlation; leave it out")
-    return centred / length[:, None]
 
 
 def _require_path(path: np.ndarray) -> np.ndarray:

@@ -6,11 +6,12 @@ import numpy as np
 
 from stages.geometry.spectrum import ROUNDING, Spectrum, SpectrumError
 
+# Ranks of the prior study's fit, counted from 1.
 LEGACY_FIRST, LEGACY_LAST = 12, 100
 
 
 def median_decay(spectrum: Spectrum, first: int, last: int) -> np.ndarray:
-    """α of λ_i ~ i^-α over the 1-based ranks ``first``..``last``: (...).
+    """Return α of λ_i ~ i^-α over the 1-based ranks ``first``..``last``: (...).
 
     Minus the median, over sliding windows of a tenth of the fitted ranks (3 at least), of the least-squares slopes of
     ln λ on ln i, λ the eigenvalues of the covariance. Windows of equal length in rank: late ranks, where ln i hardly
@@ -31,7 +32,7 @@ def median_decay(spectrum: Spectrum, first: int, last: int) -> np.ndarray:
 
 
 def legacy_ranks(spectrum: Spectrum) -> tuple[int, int]:
-    """Ranks (12, min(100, r)) that the prior study fits: it asks for 11..99, counted from 0, and shifts once more.
+    """Return the ranks (12, min(100, r)) that the prior study fits: it asks for 11..99, from 0, and shifts once more.
 
     Absolute ranks: models of different width fit different parts of their spectrum, see `spectrum.decay_ranks`.
     Raises SpectrumError when r < 14, which leaves fewer than 3 ranks.

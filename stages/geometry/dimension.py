@@ -33,11 +33,12 @@ import numpy as np
 
 from stages.geometry.spectrum import factorise
 
+# Distance between rows that are the same point, as a share of the cloud's radius: a few float32 roundings, far below what
+# separates two prompts; bfloat16 rounds by more.
 SAME = 1e-6
-"""Of the cloud's radius: a few float32 roundings, far below what separates two prompts; bfloat16 rounds by more."""
 NEWTON_STEPS = 50
+# Numbers that local PCA holds at a time (128 MiB).
 GATHERED = 2**24
-"""Numbers that local PCA holds at a time (128 MiB)."""
 
 TIED = "the distances to the neighbours tie, as between the corners of a simplex or grid: expected ratios above 1; such a cloud has no dimension"
 
@@ -54,15 +55,15 @@ class Neighbours(NamedTuple):
     distances: np.ndarray
     """(m, k) ascending, to other points: all above zero"""
     indices: np.ndarray
-    """(m, k) of the points at these distances"""
+    """(m, k) indices of the points at these distances"""
     rows: np.ndarray
-    """(m,) of the cloud, that the points are"""
+    """(m,) rows of the cloud that the points are"""
     duplicates: int
     """rows removed because they coincide with an earlier one: n = m + duplicates"""
 
 
 class ScaleCurve(NamedTuple):
-    """Dimension over scales: entry i reads the neighbours of rank ``rank[i]`` / 2 and ``rank[i]``."""
+    """The dimension of a cloud over scales: entry i reads the neighbours of rank ``rank[i]`` / 2 and ``rank[i]``."""
 
     rank: np.ndarray
     """(s,) 2, 4, 8, …: the farther neighbour"""
@@ -75,7 +76,7 @@ class ScaleCurve(NamedTuple):
 
 
 def neighbours(x: np.ndarray, k: int) -> Neighbours:
-    """The ``k`` nearest other points of every distinct row of ``x`` (n, d); Euclidean, exact, ties in any order.
+    """Find the ``k`` nearest other points of every distinct row of ``x`` (n, d); Euclidean, exact, ties in any order.
 
     Raises DimensionError on another shape, d < 2, non-finite values, and k or fewer distinct rows (which a
     constant cloud has).
@@ -106,7 +107,7 @@ def _checked(x: np.ndarray, k: int) -> np.ndarray:
 
 
 def _distinct(x: np.ndarray) -> np.ndarray:
-    """Which rows of ``x`` are further than `SAME` times the radius from every earlier one that is kept, ascending."""
+    """Return the rows of ``x`` further than `SAME` times the radius from every earlier row so chosen, ascending."""
     from scipy.spatial.distance import cdist
     from sklearn.neighbors import NearestNeighbors
 
@@ -120,14 +121,14 @@ def _distinct(x: np.ndarray) -> np.ndarray:
     nearest = NearestNeighbors(n_neighbors=1).fit(centred).kneighbors()[0][:, 0]
     suspects = np.flatnonzero(nearest <= 2 * same)  # twice: the search is less exact than the rule
     close = cdist(centred[suspects], centred[suspects]) <= same
-    kept = np.ones(len(points), bool)
+    distinct = np.ones(len(points), bool)
     for i, row in enumerate(suspects):
-        kept[row] = not (close[i, :i] & kept[suspects[:i]]).any()
-    return first[kept]
+        distinct[row] = not (close[i, :i] & distinct[suspects[:i]]).any()
+    return first[distinct]
 
 
 def twonn(cloud: Neighbours, discard: float = 0.1) -> float:
-    """Slope through the origin of -ln(1 - F(μ)) on ln μ, μ = r₂ / r₁, F its empirical distribution.
+    """Return the slope through the origin of -ln(1 - F(μ)) on ln μ, μ = r₂ / r₁, F its empirical distribution.
 
     r₁ and r₂ are a point's distances to its first and second neighbour: the finest scale there is, and the
     most exposed to noise. The ``discard`` share of largest ratios is left out. For the bias see the module.
@@ -139,7 +140,7 @@ def twonn(cloud: Neighbours, discard: float = 0.1) -> float:
 
 
 def twonn_from_distances(distances: np.ndarray, discard: float = 0.1) -> float:
-    """`twonn` from the distances (m, 2 or more) to the nearest neighbours, ascending and above zero."""
+    """Return `twonn` from the distances (m, 2 or more) to the nearest neighbours, ascending and above zero."""
     ratio = np.sort(distances[:, 1] / distances[:, 0])[: int(len(distances) * (1 - discard))]
     log, level = np.log(ratio), -np.log1p(-np.arange(1, len(ratio) + 1) / len(distances))
     with np.errstate(invalid="ignore", divide="ignore"):  # ties: _positive refuses them
@@ -147,7 +148,7 @@ def twonn_from_distances(distances: np.ndarray, discard: float = 0.1) -> float:
 
 
 def mle(cloud: Neighbours, k: int = 20) -> float:
-    """[mean over points and j < k of ln(r_k / r_j)]⁻¹, the maximum likelihood over the ``k`` nearest neighbours.
+    """Return [mean over points and j < k of ln(r_k / r_j)]⁻¹, the maximum likelihood over the ``k`` nearest neighbours.
 
     Points are combined by the mean of their inverse estimates (MacKay & Ghahramani 2005): the mean of the
     estimates themselves is biased up. For the bias see the module. Invariances as there. Raises
@@ -156,20 +157,19 @@ def mle(cloud: Neighbours, k: int = 20) -> float:
     from skdim.id import MLE
 
     _require(cloud, k)
-    found = (cloud.distances[:, :k], cloud.indices[:, :k])
+    searched = (cloud.distances[:, :k], cloud.indices[:, :k])
     with np.errstate(divide="ignore"):  # a point whose distances all tie counts as an infinite dimension
-        return _positive(MLE().fit(cloud.points, precomputed_knn_arrays=found, n_neighbors=k).dimension_)
+        return _positive(MLE().fit(cloud.points, precomputed_knn_arrays=searched, n_neighbors=k).dimension_)
 
 
 def gride(cloud: Neighbours, last: int = 64) -> ScaleCurve:
-    """Dimension over the scales r₁ to r₂, r₂ to r₄, … up to the neighbour of rank ``last``, a power of 2.
+    """Return the dimension over the scales r₁ to r₂, r₂ to r₄, … up to the neighbour of rank ``last``, a power of 2.
 
     At each scale the maximum of the likelihood of μ = r₂ₖ / rₖ, whose density is
     D (μ^D - 1)^(k - 1) / (B(k, k) μ^((2k - 1) D + 1)). A curve that falls from rank 2 on shows noise below, or
     curvature and edges above, the scale of the structure; a plateau is the best evidence for a dimension.
-    Ties, with a warning, and ratios above
-    q50 + 20 (q95 - q50) are dropped, the latter as in the reference implementation. For the bias see the
-    module. Invariances as there. Raises DimensionError when ``last`` is no power of 2 or the points are too
+    Ties, with a warning, and ratios above q50 + 20 (q95 - q50) are dropped, the latter as in the reference
+    implementation. For the bias see the module. Invariances as there. Raises DimensionError when ``last`` is no power of 2 or the points are too
     few. Source: Denti et al. 2022.
     """
     from skdim.id import GRIDE
@@ -181,24 +181,24 @@ def gride(cloud: Neighbours, last: int = 64) -> ScaleCurve:
             f"a neighbour of rank {last} among {len(cloud.points)} distinct points: pass last < {len(cloud.points)}, or more prompts"
         )
     try:
-        found = GRIDE(multiscale=True, range_max=last).fit(cloud.points)
+        fit = GRIDE(multiscale=True, range_max=last).fit(cloud.points)
     except (ValueError, IndexError):  # no ratio above one is left at some scale
         raise DimensionError(TIED) from None
-    return ScaleCurve(2 * found.scales_, found.dimension_scales_, found.error_scales_, found.radius_scales_)
+    return ScaleCurve(2 * fit.scales_, fit.dimension_scales_, fit.error_scales_, fit.radius_scales_)
 
 
 def mle_from_distances(distances: np.ndarray) -> float:
-    """`mle` from the distances (m, k) to the k nearest neighbours, ascending and above zero."""
+    """Return `mle` from the distances (m, k) to the k nearest neighbours, ascending and above zero."""
     return _positive(1 / np.log(distances[:, -1:] / distances[:, :-1]).mean())
 
 
-def gride_from_distances(near: np.ndarray, far: np.ndarray, rank: int) -> float:
-    """One point of `gride`, from the distances (m,) to the neighbours of rank ``rank`` / 2 and ``rank``.
+def gride_from_distances(nearer: np.ndarray, farther: np.ndarray, rank: int) -> float:
+    """Return one point of `gride`, from the distances (m,) to the neighbours of rank ``rank`` / 2 and ``rank``.
 
-    The score of its likelihood, (m - 1) / D + (k - 1) sum ln μ / (1 - μ^-D) - (2 k - 1) sum ln μ with k = rank / 2, falls
-    in D: Newton's method from its root at k = 1.
+    The score of its likelihood, (m - 1) / D + (k - 1) sum ln μ / (1 - μ^-D) - (2 k - 1) sum ln μ with k = rank / 2,
+    falls in D: Newton's method from its root at k = 1. Raises DimensionError where all distances tie.
     """
-    k, ratio = rank // 2, far / near
+    k, ratio = rank // 2, farther / nearer
     q95, q50 = np.quantile(ratio[ratio > 1], [0.95, 0.5]) if (ratio > 1).any() else (1.0, 1.0)
     log = np.log(ratio[(ratio > 1) & (ratio < q50 + 20 * (q95 - q50))])
     if len(log) < 2:
@@ -208,19 +208,19 @@ def gride_from_distances(near: np.ndarray, far: np.ndarray, rank: int) -> float:
         grown = -np.expm1(-dimension * log)  # 1 - μ^-D
         score = (len(log) - 1) / dimension + (k - 1) * (log / grown).sum() - (2 * k - 1) * log.sum()
         slope = -(len(log) - 1) / dimension**2 - (k - 1) * (log**2 * (1 - grown) / grown**2).sum()
-        before, dimension = dimension, max(dimension - score / slope, dimension / 2)
-        if abs(dimension - before) <= 1e-10 * dimension:
+        previous, dimension = dimension, max(dimension - score / slope, dimension / 2)
+        if abs(dimension - previous) <= 1e-10 * dimension:
             break
     return _positive(dimension)
 
 
 def local_pca(cloud: Neighbours, k: int = 50, share: float = 0.05, points: int | None = None) -> float:
-    """Mean over points of the number of eigenvalues above ``share`` of the largest, in the ``k`` nearest neighbours.
+    """Return the mean over points of the number of eigenvalues above ``share`` of the largest, in ``k`` neighbours.
 
-    At the first ``points`` of the cloud where they are given. The covariance is that of the neighbours alone, centred on their mean. At most k - 1, which bounds the
-    estimate from above: k of twice the dimension is the least that can show it (D = 50 reads 35.9 at k = 50,
-    47.8 at k = 100; a curved sphere of 5 dimensions reads 5.8 at k = 100, n = 1319). Invariances as in the
-    module. Raises DimensionError where ``k`` exceeds the search. Source: Fukunaga & Olsen 1971.
+    Read at the first ``points`` of the cloud, or at all. The covariance is that of the neighbours alone, centred on their
+    mean. At most k - 1, which bounds the estimate from above: k of twice the dimension is the least that can show it
+    (D = 50 reads 35.9 at k = 50, 47.8 at k = 100; a curved sphere of 5 dimensions reads 5.8 at k = 100, n = 1319).
+    Invariances as in the module. Raises DimensionError where ``k`` exceeds the search. Source: Fukunaga & Olsen 1971.
     """
     _require(cloud, k)
     step = max(1, GATHERED // (k * cloud.points.shape[1]))
@@ -241,7 +241,7 @@ def _require(cloud: Neighbours, k: int) -> None:
 
 
 def _positive(value: float) -> float:
-    """``value``, unless it is what an estimate gives where every ratio of distances is one."""
+    """Return ``value``; raise DimensionError where it is what an estimate gives if every ratio of distances is one."""
     if not (np.isfinite(value) and value > 0):
         raise DimensionError(TIED)
     return float(value)

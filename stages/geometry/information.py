@@ -6,17 +6,15 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from stages.geometry.causal import CausalError, Metric
-
-FLOOR = 1e-10
-"""An eigenvalue below this share of the largest is a direction in which nothing varies."""
+from stages.geometry.causal import FLOOR, CausalError, Metric
 
 
 def fisher_information(unembedding: np.ndarray, states: np.ndarray, rows_per_batch: int = 256) -> np.ndarray:
-    """F (d, d) = E_x Γ' (diag p - p p') Γ over contexts λ(x) (n, d), p = softmax(Γ λ), Γ (V, d).
+    """Return F (d, d) = E_x Γ' (diag p - p p') Γ over contexts λ(x) (n, d), p = softmax(Γ λ), Γ (V, d).
 
     The curvature of KL(p_λ || p_λ+δ) = δ'Fδ / 2: how far a step in the final state changes the next token. Two sums
-    make it: Γ' diag(mean p) Γ, and the second moment of Γ'p. Memory: rows_per_batch x V.
+    make it: Γ' diag(mean p) Γ, and the second moment of Γ'p. Memory: rows_per_batch x V. In nats per squared unit of λ;
+    raises CausalError on another width of contexts. Source: Amari 1998.
     """
     gamma = np.asarray(unembedding, np.float64)
     if states.ndim != 2 or not len(states) or states.shape[1] != gamma.shape[1]:
@@ -30,7 +28,7 @@ def fisher_information(unembedding: np.ndarray, states: np.ndarray, rows_per_bat
 
 
 def _probabilities(gamma: np.ndarray, states: np.ndarray, rows: int) -> Iterable[np.ndarray]:
-    """p (rows, V) of successive batches of contexts."""
+    """Yield p (rows, V) of successive batches of contexts."""
     for start in range(0, len(states), rows):
         logits = np.asarray(states[start : start + rows], np.float64) @ gamma.T
         logits -= logits.max(axis=1, keepdims=True)
@@ -39,7 +37,7 @@ def _probabilities(gamma: np.ndarray, states: np.ndarray, rows: int) -> Iterable
 
 
 def context_metric(unembedding: np.ndarray, form: np.ndarray, ridge: float = 0.0) -> Metric:
-    """The metric in which contexts have the inner product λ' ``form`` λ' and words its dual; words centred.
+    """Return the metric in which contexts have the inner product λ' ``form`` λ and words its dual; words centred.
 
     ``form`` (d, d) takes the place of the words' covariance: the Fisher information, or the inverse covariance of
     contexts. The latter is at once that of logits at full rank: with L = Γ S Γ' the covariance of logits and Γ of full

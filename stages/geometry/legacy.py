@@ -1,6 +1,6 @@
 """The prior study's formulas as it computed them, bugs included, so that its published numbers can be compared.
 
-For nothing else: each names its flaw and what to use instead. All of them read raw, uncentred activations (n, d),
+They serve nothing else: each names its flaw and what to use instead. All of them read raw, uncentred activations (n, d),
 so that the direction of the mean, which prompts of one template share, leads every spectrum and subspace; they depend
 on n, which differed between its tasks; and none has a null, a ceiling or an interval. Here they are float64, where the
 prior study read float16, in which residuals above 65,504 are infinite. Its Cohen's d and Welch test took layers for
@@ -24,7 +24,9 @@ from stages.geometry.spectrum import (
 )
 from stages.geometry.subspace import preservation, projection_overlap
 
+# Directions that subspaces are cut at.
 MOST_DIRECTIONS = 100
+# The prior study's guard against division by zero.
 SMALLEST = 1e-10
 
 
@@ -33,10 +35,10 @@ class LegacyError(ValueError):
 
 
 def legacy_spectrum(x: np.ndarray) -> tuple[Spectrum, np.ndarray]:
-    """Singular values of raw ``x`` (n, d) and right singular vectors (d, min(n, d)), from its singular value decomposition.
+    """Return the singular values of raw ``x`` (n, d) and its right singular vectors (d, min(n, d)).
 
-    `factorise` would lose the digits of the smallest singular values beside a large mean, which the condition number and
-    the fit over all ranks read.
+    By a singular value decomposition: next to a large mean `factorise` would lose the digits of the smallest singular
+    values, which the condition number and the fit over all ranks read.
     """
     x = np.asarray(x, np.float64)
     _, s, right = np.linalg.svd(x, full_matrices=False)
@@ -44,7 +46,7 @@ def legacy_spectrum(x: np.ndarray) -> tuple[Spectrum, np.ndarray]:
 
 
 def legacy_condition_number(spectrum: Spectrum) -> float:
-    """s_1 / s_r, or infinity where s_r <= 1e-10.
+    """Return s_1 / s_r, or infinity where s_r <= 1e-10.
 
     Flaw, absolute threshold: 1e-10 is far below the rounding of activations, so that a rank-deficient matrix gets a
     large finite number, which is noise. Instead: `spectrum.condition_number`, centred, missing where deficient.
@@ -53,6 +55,7 @@ def legacy_condition_number(spectrum: Spectrum) -> float:
     return float(first / last) if last > SMALLEST else float("inf")
 
 
+# What was computed from the singular values alone.
 SPECTRAL: dict[str, Callable[[Spectrum], np.ndarray | float]] = {
     # exp(-sum p ln p), p = s / (sum s + 1e-10) above 1e-10. Flaw, uncentred: a mean offset moved it from 328 to 209.
     # Instead: effective_rank, centred.
@@ -70,31 +73,10 @@ SPECTRAL: dict[str, Callable[[Spectrum], np.ndarray | float]] = {
     "legacy_components_90": lambda spectrum: components_for(spectrum, 0.9),
     "legacy_condition_number": legacy_condition_number,
 }
-"""What was computed from the singular values alone."""
-
-
-def legacy_preservation(reference: np.ndarray, model: np.ndarray) -> float:
-    """Mean cosine of the principal angles between the k leading right singular vectors of raw ``reference`` and ``model`` (n, d).
-
-    k = min(100, n, d). Flaw, k unbounded by the sample: at k = d it can only be 1, at k near n it compares noise; and
-    chance rises with k / d (.13 at 4096, .31 at 768). Uncentred, with neither chance nor ceiling.
-    Instead: `subspace.preservation` at a declared k, centred, as an adjusted index.
-    Raises LegacyError on unlike shapes.
-    """
-    return float(preservation(*_leading(reference, model)))
-
-
-def legacy_projection(reference: np.ndarray, model: np.ndarray) -> float:
-    """‖V1'V2‖² / k / k of the same bases.
-
-    Flaw, divided by k twice: equal subspaces score 1 / k, not 1. Instead: `subspace.projection_overlap`.
-    Raises LegacyError on unlike shapes.
-    """
-    return _twice_divided(*_leading(reference, model))
 
 
 def legacy_cka(reference: np.ndarray, model: np.ndarray) -> float:
-    """sum K L / √(sum K² sum L²) of the doubly centred Gram matrices K = HXX'H, L = HYY'H (n, n); 0 without variance.
+    """Return sum K L / √(sum K² sum L²), K = HXX'H and L = HYY'H the doubly centred Gram matrices; 0 without variance.
 
     Flaw, biased: unrelated noise scores .96 at n = 164, d = 4096. Instead: `similarity.debiased_cka`.
     Raises LegacyError on unlike shapes.
@@ -106,7 +88,7 @@ def legacy_cka(reference: np.ndarray, model: np.ndarray) -> float:
 
 
 def legacy_correlation_alignment(reference: np.ndarray, model: np.ndarray) -> float:
-    """|Pearson's r| of the two arrays, flattened.
+    """Return |Pearson's r| of the two arrays (n, d), flattened.
 
     Flaw, coordinates: it needs neuron i to mean the same in both models, a mean shared by all prompts alone brings it
     near 1, and the sign is lost. Instead: `similarity.debiased_cka`. Raises LegacyError on unlike shapes.
@@ -115,40 +97,30 @@ def legacy_correlation_alignment(reference: np.ndarray, model: np.ndarray) -> fl
     return float(abs(np.corrcoef(reference.ravel(), model.ravel())[0, 1]))
 
 
-def legacy_curvature(differences: np.ndarray, epsilon: float = 0.01) -> float:
-    """Mean of ‖act(x + noise) - act(x)‖² / ε² over ``differences`` (draws, d), noise of deviation ε ‖E‖ / √numel.
-
-    Flaw, a sensitivity by another name: it is the squared response to noise, nothing bends. By finite differences,
-    which rounding ruins in half precision. Instead: `stages.paradigms.sensitivity.noise_response`, its limit
-    for ε -> 0; and `curvature` for curvatures.
-    """
-    return float(np.square(np.asarray(differences, np.float64)).sum(axis=-1).mean() / epsilon**2)
-
-
 def legacy_records(reference: np.ndarray, model: np.ndarray) -> dict[str, float]:
-    """Every measure of raw ``model`` (n, d), and of it against ``reference`` (n, d): what activations alone determine.
+    """Return every measure of raw ``model`` (n, d), and of it against ``reference`` (n, d), by name.
 
-    Not here: `legacy_curvature`, which needs the network, and the Menger curvature of paths through the layers, which is
-    `curvature.path_curvature` (the same formula). Raises LegacyError on unlike shapes.
+    Left out are two that activations alone do not determine. The Menger curvature of paths through the layers is
+    `curvature.path_curvature` (the same formula). The "curvature" mean ‖act(x + noise) - act(x)‖² / ε², noise of deviation
+    ε ‖E‖ / √numel, is a sensitivity by another name: the squared response to noise, in which nothing bends, by finite
+    differences, which rounding ruins in half precision; instead see `stages.paradigms.sensitivity.noise_response`, its
+    limit for ε -> 0. Raises LegacyError on unlike shapes.
     """
     (_, first), (spectrum, second) = (legacy_spectrum(x) for x in _paired(reference, model))
-    first, second = first[:, :MOST_DIRECTIONS], second[:, :MOST_DIRECTIONS]
+    first, second = first[:, :MOST_DIRECTIONS], second[:, :MOST_DIRECTIONS]  # (d, k), k = min(100, n, d)
     return {
         **{name: float(function(spectrum)) for name, function in SPECTRAL.items()},
+        # Mean cosine of the principal angles between the k leading right singular vectors. Flaw, k unbounded by the
+        # sample: at k = d it can only be 1, at k near n it compares noise; and chance rises with k / d (.13 at 4096, .31
+        # at 768). Uncentred, with neither chance nor ceiling. Instead: subspace.preservation at a declared k, centred, as
+        # an adjusted index.
         "legacy_preservation": float(preservation(first, second)),
-        "legacy_projection": _twice_divided(first, second),
+        # ‖V1'V2‖² / k / k of the same bases. Flaw, divided by k twice: equal subspaces score 1 / k, not 1. Instead:
+        # subspace.projection_overlap.
+        "legacy_projection": float(projection_overlap(first, second) / first.shape[1]),
         "legacy_cka": legacy_cka(reference, model),
         "legacy_correlation_alignment": legacy_correlation_alignment(reference, model),
     }
-
-
-def _leading(reference: np.ndarray, model: np.ndarray) -> list[np.ndarray]:
-    """Both bases (d, k)."""
-    return [legacy_spectrum(x)[1][:, :MOST_DIRECTIONS] for x in _paired(reference, model)]
-
-
-def _twice_divided(first: np.ndarray, second: np.ndarray) -> float:
-    return float(projection_overlap(first, second) / first.shape[1])
 
 
 def _paired(reference: np.ndarray, model: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

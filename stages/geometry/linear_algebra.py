@@ -2,7 +2,7 @@
 
 Unless `use` says otherwise each function is one call of numpy, to the bit. After ``use("cuda")`` each sends its matrix
 to the GPU and takes the result back: rows (n, d) for their Gram matrix or triangular factor, Gram matrices (m, m),
-m = min(n, d), for their eigenvalues and vectors. Nothing stays there. Eigenvectors come out up to sign, which no measure
+m = min(n, d), for their eigenvalues and vectors. Nothing stays on the GPU. Eigenvectors come out up to sign, which no measure
 sees. Measures agree to 1e-9 through torch on the processor, where the tests compare them, and are held to 1e-6 on a GPU
 where the tests find one; not to the bit, so take one device for a whole study.
 
@@ -20,12 +20,14 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
+# What `use` accepts, before a number.
 DEVICES = ("cpu", "cuda", "auto", "mps")
-_device: str | None = None  # for torch; None is numpy. Of the process: the threads that measure sites share it
+# The device that torch computes on; None is numpy. One for the process: the threads that measure sites share it.
+_device: str | None = None
 
 
 class DeviceError(ValueError):
-    """The device asked for is unknown or not there; the message says what is, and the fix."""
+    """The device asked for is unknown or missing; the message names those that exist, and the fix."""
 
 
 def use(device: str) -> None:
@@ -45,15 +47,15 @@ def use(device: str) -> None:
 
 
 def gram(x: np.ndarray) -> np.ndarray:
-    """x' x (..., d, d) of ``x`` (..., n, d)."""
+    """Return x' x (..., d, d) of ``x`` (..., n, d)."""
     if _device is None:
         return np.swapaxes(x, -1, -2) @ x
-    there = _send(x)
-    return _fetch(there.mT @ there)
+    sent = _send(x)
+    return _fetch(sent.mT @ sent)
 
 
 def eigvalsh(symmetric: np.ndarray) -> np.ndarray:
-    """Eigenvalues (..., m), ascending, of ``symmetric`` (..., m, m), of which the lower triangle is read."""
+    """Return the eigenvalues (..., m), ascending, of ``symmetric`` (..., m, m), of which the lower triangle is read."""
     if _device is None:
         return np.linalg.eigvalsh(symmetric)
     import torch
@@ -62,7 +64,7 @@ def eigvalsh(symmetric: np.ndarray) -> np.ndarray:
 
 
 def eigh(symmetric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues (..., m), ascending, and orthonormal eigenvectors in columns (..., m, m) of ``symmetric`` (..., m, m)."""
+    """Return the eigenvalues (..., m), ascending, and orthonormal eigenvectors (..., m, m), columns, of ``symmetric``."""
     if _device is None:
         return np.linalg.eigh(symmetric)
     import torch
@@ -72,7 +74,10 @@ def eigh(symmetric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def triangular_factor(x: np.ndarray) -> np.ndarray:
-    """Upper triangular R (d, d) with R' R = x' x, of ``x`` (n, d), n >= d; without Q, in half the time. Signs of rows are free."""
+    """Return the upper triangular R (d, d) with R' R = x' x, of ``x`` (n, d), n >= d, up to the signs of its rows.
+
+    Without Q, in half the time.
+    """
     if _device is None:
         return np.linalg.qr(x, mode="r")
     import torch
@@ -104,5 +109,5 @@ def _send(x: np.ndarray) -> torch.Tensor:
     return torch.tensor(x, dtype=torch.float64, device=_device)
 
 
-def _fetch(there: torch.Tensor) -> np.ndarray:
-    return there.cpu().numpy()
+def _fetch(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.cpu().numpy()

@@ -1,7 +1,7 @@
 """Lengths of activations: their spread, the rows and dimensions that dwarf all others, and the common direction.
 
-One huge dimension, or one row in a hundred on a sink position, sets a participation ratio to 1 whatever the rest
-does: spectra are reported with all rows and again with those that `non_massive_rows` keeps.
+One huge dimension, or one row in a hundred on a sink position, sets a participation ratio to 1 whatever the rest does:
+spectra are reported with all rows and again with the `non_massive_rows` alone.
 A cloud is a matrix X (n, d), a row per prompt or token; all functions work on stacks (..., n, d), in float64, and
 raise NormError on fewer than two rows and on values that are not finite.
 """
@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+# A row is massive when its norm exceeds this many times the median norm.
 MASSIVE_ROW = 10.0
-"""A row is massive when its norm exceeds this many times the median norm."""
+# A dimension is massive when its largest |value| exceeds this many times the median |value| of the cloud.
 MASSIVE_DIMENSION = 100.0
-"""A dimension is massive when its largest |value| exceeds this many times the median |value| of the cloud."""
 
 
 class NormError(ValueError):
@@ -23,20 +23,20 @@ class NormError(ValueError):
 
 
 class NormStatistics(NamedTuple):
-    """Of the Euclidean norms of the rows of X, in the units of the activations; (...) each."""
+    """The statistics of the Euclidean norms of the rows of X, in the units of the activations; (...) each."""
 
     mean: np.ndarray
     sd: np.ndarray
-    """with n in the denominator"""
+    """standard deviation with n in the denominator"""
     minimum: np.ndarray
     median: np.ndarray
     maximum: np.ndarray
     maximum_to_median: np.ndarray
-    """NaN where the median is zero"""
+    """ratio of the two, without unit; NaN where the median is zero"""
 
 
 def norm_statistics(x: np.ndarray) -> NormStatistics:
-    """Statistics of ||x_i|| over the rows of ``x`` (..., n, d).
+    """Return statistics of ||x_i|| over the rows of ``x`` (..., n, d).
 
     Invariant to rotation and the order of rows; all but maximum_to_median scale with a factor.
     """
@@ -48,9 +48,9 @@ def norm_statistics(x: np.ndarray) -> NormStatistics:
 
 
 def non_massive_rows(x: np.ndarray, threshold: float = MASSIVE_ROW) -> np.ndarray:
-    """(..., n) true for the rows of ``x`` (..., n, d) with ||x_i|| <= ``threshold`` x the median norm.
+    """Return, (..., n), whether each row of ``x`` (..., n, d) has ||x_i|| <= ``threshold`` x the median norm.
 
-    The mask for measuring without sink positions; at least half of the rows are kept whatever they hold, for
+    The mask for measuring without sink positions; at least half of the rows are true whatever they hold, for
     ``threshold`` of 1 or more (else NormError). Invariant to rotation and isotropic scale, not to translation.
     """
     if not threshold >= 1:
@@ -60,7 +60,7 @@ def non_massive_rows(x: np.ndarray, threshold: float = MASSIVE_ROW) -> np.ndarra
 
 
 class MassiveActivations(NamedTuple):
-    """What dwarfs the rest of a cloud, and by how much; shapes for a cloud (..., n, d)."""
+    """The rows and dimensions that dwarf the rest of a cloud, and by how much; shapes for a cloud (..., n, d)."""
 
     rows: np.ndarray
     """(...) number of rows whose norm exceeds `MASSIVE_ROW` x the median norm"""
@@ -75,7 +75,7 @@ class MassiveActivations(NamedTuple):
     median: np.ndarray
     """(...) median |value|, over all rows and dimensions"""
     largest_to_median: np.ndarray
-    """(...); NaN where the median is zero"""
+    """(...) ratio of the two; NaN where the median is zero"""
     massive_rows: np.ndarray
     """(..., n) which rows"""
     massive_dimensions: np.ndarray
@@ -85,9 +85,9 @@ class MassiveActivations(NamedTuple):
 def massive_activations(
     x: np.ndarray, row_threshold: float = MASSIVE_ROW, dimension_threshold: float = MASSIVE_DIMENSION
 ) -> MassiveActivations:
-    """Rows and dimensions of ``x`` (..., n, d) that dwarf the others, under named thresholds.
+    """Find the rows and dimensions of ``x`` (..., n, d) that dwarf all others, under named thresholds.
 
-    A row by its norm (`non_massive_rows`), a dimension j by max_i |x_ij| > ``dimension_threshold`` x median |x|. A single
+    A row counts by its norm (`non_massive_rows`), a dimension j by max_i |x_ij| > ``dimension_threshold`` x median |x|. A single
     value can make both: the two counts overlap. Rows invariant to rotation and isotropic scale; dimensions, which
     belong to the basis, to isotropic scale only. Source: Sun et al. 2024, whose own rule for a single value is a
     magnitude above 100 and about 1000 times the median: stricter in ratio, and bound to one model's scale.
@@ -113,7 +113,7 @@ def massive_activations(
 
 
 def mean_share(x: np.ndarray) -> np.ndarray:
-    """||mean_i x_i||² / mean_i ||x_i||² of ``x`` (..., n, d): (...), 0 to 1; NaN for a cloud of zeros.
+    """Return ||mean_i x_i||² / mean_i ||x_i||² of ``x`` (..., n, d): (...), 0 to 1; NaN for a cloud of zeros.
 
     The share of the raw second moment that centring takes away. Independent rows around zero give 1/n. Invariant
     to rotation, isotropic scale and the order of rows, not to translation.
@@ -123,7 +123,7 @@ def mean_share(x: np.ndarray) -> np.ndarray:
 
 
 def anisotropy(x: np.ndarray) -> np.ndarray:
-    """Mean cosine over all pairs of different rows of ``x`` (..., n, d): (...), -1/(n - 1) to 1.
+    """Return the mean cosine over all pairs of different rows of ``x`` (..., n, d): (...), -1/(n - 1) to 1.
 
     (||sum_i u_i||² - n) / (n (n - 1)) with u_i = x_i / ||x_i||: all n (n - 1) pairs at the cost of one mean; the
     pairs of a row with itself, whose cosine is 1, are taken out. Independent directions give 0. NaN where a row is
@@ -137,7 +137,7 @@ def anisotropy(x: np.ndarray) -> np.ndarray:
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """NaN where ``denominator`` is zero."""
+    """Return the ratio, NaN where ``denominator`` is zero."""
     return numerator / np.where(denominator == 0, np.nan, denominator)
 
 

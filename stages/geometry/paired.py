@@ -14,61 +14,64 @@ import numpy as np
 
 from stages.geometry.similarity import linear_predictivity, nuclear_alignment, svcca
 
+# Penalty of ridge regressions, as a share of the mean eigenvalue.
 RIDGE = 1e-2
+# Halves, as pairs of quarters.
 Pairs = Sequence[tuple[int, int]]
 
 
 class PairedMoments(NamedTuple):
-    """Sums over paired rows of x (n, d) and y (n, e); those of disjoint sets of rows add up."""
+    """The sums over paired rows of x (n, d) and y (n, e); those of disjoint sets of rows add up."""
 
     x: np.ndarray
-    """(..., d)"""
+    """(..., d) sum of x"""
     y: np.ndarray
-    """(..., e)"""
+    """(..., e) sum of y"""
     xx: np.ndarray
-    """(..., d, d)"""
+    """(..., d, d) sum of x x'"""
     xy: np.ndarray
-    """(..., d, e)"""
+    """(..., d, e) sum of x y'"""
     yy: np.ndarray
-    """(..., e, e)"""
+    """(..., e, e) sum of y y'"""
     n: int
 
     def take(self, index: object) -> PairedMoments:
+        """Return the sums at ``index`` of the leading axes."""
         return PairedMoments(*(value[index] for value in self[:-1]), self.n)
 
-    def __add__(self, other: PairedMoments) -> PairedMoments:  # type: ignore[override]
-        return PairedMoments(*(a + b for a, b in zip(self, other, strict=True)))
+    def __add__(self, addend: PairedMoments) -> PairedMoments:  # type: ignore[override]
+        return PairedMoments(*(a + b for a, b in zip(self, addend, strict=True)))
 
 
 def paired_moments(x: np.ndarray, y: np.ndarray) -> PairedMoments:
-    """Sums of ``x`` (..., n, d) and ``y`` (..., n, e): subtract a common mean first, for the digits' sake."""
+    """Return the sums of ``x`` (..., n, d) and ``y`` (..., n, e): subtract a common mean first, for the digits' sake."""
     xt, yt = np.swapaxes(x, -1, -2), np.swapaxes(y, -1, -2)
     return PairedMoments(x.sum(axis=-2), y.sum(axis=-2), xt @ x, xt @ y, yt @ y, x.shape[-2])
 
 
 def alignment_subsets(x: np.ndarray, y: np.ndarray, quarters: np.ndarray, pairs: Pairs) -> np.ndarray:
-    """Nuclear norm of X'Y, both centred and of unit norm, on each pair of ``quarters`` (R, 4, q): (R, pairs)."""
+    """Return `similarity.nuclear_alignment` on each pair of ``quarters`` (R, 4, q): (R, pairs)."""
 
-    def one(half: PairedMoments) -> float:
+    def alignment(half: PairedMoments) -> float:
         xx, xy, yy = _centred(half)
         return float(np.linalg.svd(xy, compute_uv=False).sum() / np.sqrt(np.trace(xx) * np.trace(yy)))
 
-    return _on_halves(x, y, quarters, pairs, one, nuclear_alignment)
+    return _on_halves(x, y, quarters, pairs, alignment, nuclear_alignment)
 
 
 def svcca_subsets(x: np.ndarray, y: np.ndarray, quarters: np.ndarray, pairs: Pairs, share: float = 0.99) -> np.ndarray:
-    """`similarity.svcca` on each pair of ``quarters`` (R, 4, q): (R, pairs)."""
+    """Return `similarity.svcca` on each pair of ``quarters`` (R, 4, q): (R, pairs)."""
 
-    def one(half: PairedMoments) -> float:
+    def mean_correlation(half: PairedMoments) -> float:
         xx, xy, yy = _centred(half)
         a, b = (_whitening(gram, share, half.n // 5) for gram in (xx, yy))  # (d, p), (e, q)
         return float(np.linalg.svd(a.T @ xy @ b, compute_uv=False).clip(0, 1).mean())
 
-    return _on_halves(x, y, quarters, pairs, one, lambda a, b: svcca(a, b, share))
+    return _on_halves(x, y, quarters, pairs, mean_correlation, lambda a, b: svcca(a, b, share))
 
 
 def predictivity_subsets(x: np.ndarray, y: np.ndarray, quarters: np.ndarray, pairs: Pairs) -> np.ndarray:
-    """`similarity.linear_predictivity` with the two quarters as folds, on each pair of ``quarters`` (R, 4, q): (R, pairs)."""
+    """Return `similarity.linear_predictivity`, two quarters as folds, on each pair of ``quarters`` (R, 4, q): (R, pairs)."""
     if not _additive(x, y, quarters):
         return _on_rows(x, y, quarters, pairs, lambda a, b: linear_predictivity(a, b, folds=2, ridge=RIDGE))
     sums = _quarter_moments(x, y, quarters)
@@ -93,21 +96,22 @@ def _two_folds(first: PairedMoments, second: PairedMoments) -> float:
 
 
 def _centred(sums: PairedMoments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """X'X, X'Y and Y'Y of the centred rows."""
+    """Return X'X, X'Y and Y'Y of the centred rows."""
     x, y, n = sums.x, sums.y, sums.n
     return sums.xx - np.outer(x, x) / n, sums.xy - np.outer(x, y) / n, sums.yy - np.outer(y, y) / n
 
 
 def _whitening(gram: np.ndarray, share: float, most: int) -> np.ndarray:
-    """Map (d, p) from rows to their leading left singular vectors, which carry ``share`` of the variance; at most ``most``."""
+    """Return the map (d, p) from rows to the leading left singular vectors with ``share`` of the variance, at most ``most``."""
     values, vectors = np.linalg.eigh(gram)
     values, vectors = values[::-1].clip(0), vectors[:, ::-1]
     count = 1 + int((np.cumsum(values) < share * values.sum() - 1e-12).sum())
-    kept = max(1, min(count, most))
-    return vectors[:, :kept] / np.sqrt(values[:kept])
+    p = max(1, min(count, most))
+    return vectors[:, :p] / np.sqrt(values[:p])
 
 
 def _additive(x: np.ndarray, y: np.ndarray, quarters: np.ndarray) -> bool:
+    """Tell whether moments of quarters are cheaper than their rows."""
     return max(x.shape[1], y.shape[1]) <= quarters.shape[2]
 
 
@@ -125,6 +129,7 @@ def _on_halves(
     from_moments: Callable[[PairedMoments], float],
     from_rows: Callable[[np.ndarray, np.ndarray], float],
 ) -> np.ndarray:
+    """Return a measure on each half, (R, pairs): by its moments where those add up cheaply, else by its rows."""
     if not _additive(x, y, quarters):
         return _on_rows(x, y, quarters, pairs, from_rows)
     sums = _quarter_moments(x, y, quarters)

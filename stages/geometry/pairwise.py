@@ -14,16 +14,16 @@ import numpy as np
 
 
 class NeighbourLists(NamedTuple):
-    """For every point its nearest others, in ascending order."""
+    """The nearest neighbours of every point, in ascending order of their distance."""
 
     indices: np.ndarray
-    """(n, c)"""
+    """(n, c) of the neighbours"""
     distances: np.ndarray
-    """(n, c)"""
+    """(n, c) to the neighbours"""
 
 
 def subset_masks(quarters: np.ndarray, pairs: Sequence[tuple[int, int]], n: int) -> np.ndarray:
-    """Masks (R · pairs, n), float64, of each pair of ``quarters`` (R, 4, q), partition by partition."""
+    """Return masks (R · pairs, n), float64, of each pair of ``quarters`` (R, 4, q), partition by partition."""
     masks = np.zeros((len(quarters), len(pairs), n))
     for i, pair in enumerate(pairs):
         rows = quarters[:, list(pair)].reshape(len(quarters), -1)  # (R, 2 q)
@@ -32,17 +32,17 @@ def subset_masks(quarters: np.ndarray, pairs: Sequence[tuple[int, int]], n: int)
 
 
 def kernel_cka_subsets(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Debiased CKA of kernel matrices ``a`` and ``b`` (n, n), zero diagonals, on each of ``masks`` (B, n): (B,).
+    """Return the debiased CKA of kernels ``a`` and ``b`` (n, n), zero diagonals, on each of ``masks`` (B, n): (B,).
 
     NaN where one side has no dispersion left after debiasing. The oracle is `similarity.kernel_cka` of the blocks.
     """
     count = masks.sum(axis=1)
     rows_a, rows_b = masks @ a, masks @ b  # (B, n)
 
-    def hsic(product: np.ndarray, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    def hsic(product: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         trace = _masked_sum(product, masks)
-        totals = (rows * masks).sum(axis=1) * (others * masks).sum(axis=1)
-        crossed = (rows * others * masks).sum(axis=1)
+        totals = (first * masks).sum(axis=1) * (second * masks).sum(axis=1)
+        crossed = (first * second * masks).sum(axis=1)
         return trace + totals / ((count - 1) * (count - 2)) - 2 / (count - 2) * crossed
 
     scale = hsic(a * a, rows_a, rows_a) * hsic(b * b, rows_b, rows_b)
@@ -50,7 +50,7 @@ def kernel_cka_subsets(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> np.nd
 
 
 def rank_correlation_subsets(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Spearman correlation of the off-diagonal values of symmetric ``a`` and ``b`` (n, n) on each of ``masks`` (B, n): (B,).
+    """Return Spearman's correlation of off-diagonal values of symmetric ``a``, ``b`` (n, n) on each of ``masks`` (B, n): (B,).
 
     All pairs are sorted once; the order inside a subset is what is left of it, so that no subset is sorted again. (The
     ranks of all prompts in place of the subset's own would make the spread a sixth too small.) Ties, which few
@@ -62,31 +62,33 @@ def rank_correlation_subsets(a: np.ndarray, b: np.ndarray, masks: np.ndarray) ->
     rank = np.empty(len(first), np.float64)
     values = []
     for mask in masks.astype(bool):
-        one, other = (order[mask[i] & mask[j]] for order, i, j in sides)  # pairs inside, ascending: (p,) each
-        middle = (len(one) - 1) / 2
-        rank[one] = np.arange(len(one)) - middle
-        values.append(rank[other] @ (np.arange(len(other)) - middle) / (middle * (middle + 1) * (2 * middle + 1) / 3))
+        pairs_a, pairs_b = (order[mask[i] & mask[j]] for order, i, j in sides)  # pairs inside, ascending: (p,) each
+        middle = (len(pairs_a) - 1) / 2
+        rank[pairs_a] = np.arange(len(pairs_a)) - middle
+        square = middle * (middle + 1) * (2 * middle + 1) / 3
+        values.append(rank[pairs_b] @ (np.arange(len(pairs_b)) - middle) / square)
     return np.array(values)
 
 
 def _masked_sum(matrix: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Sum (B,) of the block of ``matrix`` (n, n) that each of ``masks`` (B, n) selects."""
+    """Return the sum (B,) of the block of ``matrix`` (n, n) that each of ``masks`` (B, n) selects."""
     return np.einsum("bn,bn->b", masks @ matrix, masks)
 
 
 def neighbour_lists(squared: np.ndarray, candidates: int) -> NeighbourLists:
-    """The ``candidates`` nearest others of every point, from squared distances (n, n); fewer where n is smaller."""
+    """Return the ``candidates`` nearest neighbours of every point, from squared distances (n, n); at most n - 1."""
     candidates = min(candidates, len(squared) - 1)
     squared = squared.copy()
     np.fill_diagonal(squared, np.inf)
-    near = np.argpartition(squared, candidates - 1, axis=1)[:, :candidates]
-    found = np.take_along_axis(squared, near, axis=1)
-    order = np.argsort(found, axis=1, kind="stable")
-    return NeighbourLists(np.take_along_axis(near, order, axis=1), np.sqrt(np.take_along_axis(found, order, axis=1)))
+    indices = np.argpartition(squared, candidates - 1, axis=1)[:, :candidates]
+    values = np.take_along_axis(squared, indices, axis=1)
+    order = np.argsort(values, axis=1, kind="stable")
+    distances = np.sqrt(np.take_along_axis(values, order, axis=1))
+    return NeighbourLists(np.take_along_axis(indices, order, axis=1), distances)
 
 
 def neighbour_lists_in_subsets(whole: NeighbourLists, masks: np.ndarray, k: int) -> Iterator[NeighbourLists]:
-    """The ``k`` nearest others inside each of ``masks`` (B, n), for the points of the subset: indices (m, k) into all n.
+    """Yield the ``k`` nearest neighbours inside each of ``masks`` (B, n), for its points: indices (m, k) into all n.
 
     A point's neighbours in a subset are the first k of its ascending list that are in the subset. Raises ValueError
     where a list ends before: search more candidates (about 2 k + 8 √k for halves).
@@ -104,8 +106,8 @@ def neighbour_lists_in_subsets(whole: NeighbourLists, masks: np.ndarray, k: int)
 
 
 def shared_neighbours(a: np.ndarray, b: np.ndarray, n: int) -> float:
-    """Mean share of the neighbours ``a`` (m, k) of a point that are among ``b`` (m, k), indices below ``n``."""
+    """Return the mean share of the neighbours ``a`` (m, k) of a point that are among ``b`` (m, k), indices below ``n``."""
     offsets = np.arange(len(a))[:, None] * n
-    near = np.zeros(len(a) * n, bool)
-    near[(a + offsets).ravel()] = True
-    return float(near[(b + offsets).ravel()].mean())
+    in_a = np.zeros(len(a) * n, bool)
+    in_a[(a + offsets).ravel()] = True
+    return float(in_a[(b + offsets).ravel()].mean())

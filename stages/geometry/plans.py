@@ -1,4 +1,4 @@
-"""What a transport plan P (n, n) says of who goes where: rows and columns sum to 1/n, row i and column i one token.
+"""Diagnostics of a transport plan P (n, n) between tokens: rows and columns sum to 1/n, row i and column i are one token.
 
 An optimal plan without entropy between n and n equal weights is a permutation / n (Birkhoff 1946): its density is 1/n,
 its concentration 1 and all its rows one-to-one, whatever the clouds. Of such plans the identity share alone informs;
@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Most mass that rows, or columns, may hold beyond or below 1/n, in all.
 MARGINAL_TOLERANCE = 1e-3
-"""Most mass that rows, or columns, may hold beyond or below 1/n, in all."""
+# Squared distance, as a share of the squared length, below which two rows are equal: float32 rounds to 1e-14.
 EQUAL = 1e-10
-"""Squared distance, as a share of the squared length, below which two rows are one: float32 rounds to 1e-14."""
+# An entry below this share of a row's mass is rounding.
 EMPTY = 1e-9
-"""An entry below this share of a row's mass is rounding."""
 
 
 class PlanError(ValueError):
@@ -25,7 +25,7 @@ class PlanError(ValueError):
 
 
 class PlanDiagnostics(NamedTuple):
-    """Diagnostics of a plan P (n, n)."""
+    """The diagnostics of a plan P (n, n), without unit."""
 
     density: float
     """share of entries above 0: 1/n for a permutation to 1; 1 - it is the prior system's sparsity"""
@@ -40,7 +40,10 @@ class PlanDiagnostics(NamedTuple):
 
 
 def diagnose(plan: np.ndarray) -> PlanDiagnostics:
-    """`PlanDiagnostics` of ``plan`` (n, n); invariant to one order of rows and columns, all but the identity share to any two."""
+    """Return the `PlanDiagnostics` of ``plan`` (n, n).
+
+    Invariant to one order of rows and columns, all but the identity share to any two. Raises PlanError as the module.
+    """
     plan = _checked(plan)
     n = len(plan)
     present = plan > EMPTY / n  # (n, n)
@@ -48,26 +51,26 @@ def diagnose(plan: np.ndarray) -> PlanDiagnostics:
         float(present.mean()),
         float((plan.max(axis=1) / plan.sum(axis=1)).mean()),
         float(np.trace(plan)),
-        _one_to_one(present),
+        _single_partner_share(present),
         _relative_entropy(plan),
     )
 
 
 def equal_tokens(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(n, n) true where rows i and j of ``x`` (n, d), or of ``y``, are one up to rounding: the diagonal, and its ties.
+    """Return, (n, n), whether rows i and j of ``x`` (n, d), or of ``y``, are equal up to rounding: the diagonal and its ties.
 
     Tokens with the same past have the same activations, and an optimal plan may trade them at no cost: its mass on
     these pairs is its share on the identity coupling whatever it does among equals. Its chance is their mean.
     """
-    found = np.eye(len(x), dtype=bool)
+    is_equal = np.eye(len(x), dtype=bool)
     for cloud in (np.asarray(x, np.float64), np.asarray(y, np.float64)):
         squares = np.einsum("nd,nd->n", cloud, cloud)
-        apart = squares[:, None] + squares - 2 * cloud @ cloud.T  # (n, n) squared distances
-        found |= apart <= EQUAL * np.maximum(squares[:, None], squares)
-    return found
+        distances = squares[:, None] + squares - 2 * cloud @ cloud.T  # (n, n), squared
+        is_equal |= distances <= EQUAL * np.maximum(squares[:, None], squares)
+    return is_equal
 
 
-def _one_to_one(present: np.ndarray) -> float:
+def _single_partner_share(present: np.ndarray) -> float:
     alone = (present.sum(axis=1, keepdims=True) == 1) & (present.sum(axis=0) == 1)  # (n, n) row and column alike
     return float((present & alone).any(axis=1).mean())
 

@@ -1,4 +1,4 @@
-"""What one cloud of activations looks like: lengths, how many directions it fills, how few coordinates carry a row.
+"""The profile of one cloud of activations: lengths, how many directions it fills, how few coordinates carry a row.
 
 A cloud is a matrix X (n, d), a row per token; `profile` takes stacks (..., n, d), such as all layers at once. Compare
 clouds of equal n only: the two spectral numbers are bounded by it.
@@ -13,17 +13,21 @@ import numpy as np
 from stages.geometry.norms import NormError, norm_statistics
 from stages.geometry.spectrum import Spectrum, effective_rank, factorise
 
+# A value is near zero when its magnitude is below this many times its row's root mean square.
 NEAR_ZERO = 0.1
-"""A value is near zero when its magnitude is below this many times its row's root mean square."""
+# The prior study's guard against the logarithm of zero.
 LEGACY_FLOOR = 1e-8
 
 
 class Profile(NamedTuple):
-    """Of one cloud each, (...) for a stack of them."""
+    """The profile of one cloud; (...) each for a stack of clouds."""
 
     norm_mean: np.ndarray
+    """mean length of a row, in the units of the activations"""
     norm_sd: np.ndarray
+    """standard deviation of the lengths, in the same units"""
     norm_maximum_to_median: np.ndarray
+    """largest length over the median one"""
     norm_entropy: np.ndarray
     """`norm_entropy`: 1/n to 1"""
     legacy_norm_entropy: np.ndarray
@@ -31,7 +35,7 @@ class Profile(NamedTuple):
     von_neumann_entropy: np.ndarray
     """`von_neumann_entropy` of the centred cloud: nats"""
     effective_rank: np.ndarray
-    """of the centred cloud, by its singular values: 1 to min(n - 1, d)"""
+    """`effective_rank` of the centred cloud, by its singular values: 1 to min(n - 1, d)"""
     hoyer: np.ndarray
     """mean of `hoyer` over rows: 0 to 1"""
     near_zero: np.ndarray
@@ -39,7 +43,7 @@ class Profile(NamedTuple):
 
 
 def profile(x: np.ndarray) -> Profile:
-    """Of the cloud ``x`` (..., n, d), in float64.
+    """Return the profile of the cloud ``x`` (..., n, d), in float64.
 
     Everything is invariant to the order of rows, and all but norm_mean and norm_sd to a factor; numbers from norms and
     spectrum to rotation, those from the spectrum to translation, hoyer and near_zero to the order and signs of
@@ -63,18 +67,18 @@ def profile(x: np.ndarray) -> Profile:
 
 
 def norm_entropy(norms: np.ndarray) -> np.ndarray:
-    """exp(H) / n of ``norms`` (..., n), H = -sum p ln p, p = norms / sum: the share of rows that carry the length.
+    """Return exp(H) / n of ``norms`` (..., n), H = -sum p ln p, p = norms / sum: the share of rows that carry the length.
 
     1 for equal norms, k / n where k equal rows are all there is; for independent norms it converges with n to
     exp(-E[r ln r]), r = norm / E norm, where H itself grows like ln n. Invariant to a factor. NaN where all are zero.
     """
     n = norms.shape[-1]
-    # The same perplexity, of lengths in place of singular values.
+    # It is the same perplexity, with lengths in place of singular values.
     return effective_rank(Spectrum(norms, n, n, centred=False)) / n
 
 
 def legacy_norm_entropy(norms: np.ndarray) -> np.ndarray:
-    """-sum p ln(p + 1e-8), p = norms / sum, of ``norms`` (..., n): the prior study's formula, for comparison only.
+    """Return -sum p ln(p + 1e-8), p = norms / sum, of ``norms`` (..., n): the prior study's formula, for comparison only.
 
     Nearly ln n whatever the activations hold: compare `norm_entropy`. NaN where all are zero.
     """
@@ -84,7 +88,7 @@ def legacy_norm_entropy(norms: np.ndarray) -> np.ndarray:
 
 
 def von_neumann_entropy(spectrum: Spectrum) -> np.ndarray:
-    """-sum p ln p in nats, p = λ / sum λ: of the covariance, scaled to trace 1, as a density matrix; 0 to ln r.
+    """Return -sum p ln p in nats, p = λ / sum λ: the covariance, scaled to trace 1, as a density matrix; 0 to ln r.
 
     The logarithm of the eigen effective rank. Invariances as `effective_rank`. NaN for a cloud without extent.
     Source: von Neumann 1927.
@@ -93,7 +97,7 @@ def von_neumann_entropy(spectrum: Spectrum) -> np.ndarray:
 
 
 def hoyer(x: np.ndarray) -> np.ndarray:
-    """(sqrt d - |x|_1 / |x|_2) / (sqrt d - 1) of each row of ``x`` (..., d): 0 for equal magnitudes, 1 for one value.
+    """Return (sqrt d - |x|_1 / |x|_2) / (sqrt d - 1) of each row of ``x`` (..., d): 0 for equal magnitudes, 1 for one value.
 
     A row of independent normal values has about (1 - sqrt(2 / π)) sqrt d / (sqrt d - 1). Invariant to a factor for each
     row, and to the order and signs of dimensions, not to rotation: it belongs to the basis. NaN for a row of zeros.
@@ -107,7 +111,7 @@ def hoyer(x: np.ndarray) -> np.ndarray:
 
 
 def near_zero_share(x: np.ndarray, threshold: float = NEAR_ZERO) -> np.ndarray:
-    """Share of the values of each row of ``x`` (..., d) with |x_j| < ``threshold`` x the row's root mean square.
+    """Return the share of the values of each row of ``x`` (..., d) with |x_j| < ``threshold`` x the row's root mean square.
 
     Relative to the row, as residual streams have no exact zeros and grow with depth. A row of independent normal
     values has about erf(threshold / sqrt 2), .080 at the default. Invariances as `hoyer`. NaN for a row of zeros.

@@ -100,18 +100,21 @@ def debiased_cka(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return cka_from_sums(cross_sums(x, y), cross_sums(x, x), cross_sums(y, y))
 
 
-def rbf_cka(x: np.ndarray, y: np.ndarray, scale: float = 1.0) -> float:
-    """Debiased CKA of ``x`` (n, d) and ``y`` (n, e) with Gaussian kernels exp(-|a - b|² / (2 (scale m)²)), m the median distance.
+def rbf_cka(squared_x: np.ndarray, squared_y: np.ndarray) -> float:
+    """Return the debiased CKA with Gaussian kernels of two clouds, from their `squared_distances` (n, n) each.
 
     Sees similarity of neighbourhoods that no linear map keeps. Invariant to translation, rotation and isotropic scale of
     either side. O(n²) memory. Source: Kornblith et al. 2019; unbiased HSIC of Song et al. 2012. Raises ValueError
     below 4 prompts, and where half of the prompts coincide.
     """
-    return kernel_cka(*(gaussian_kernel(squared_distances(z), scale) for z in (x, y)))
+    return kernel_cka(gaussian_kernel(squared_x), gaussian_kernel(squared_y))
 
 
 def gaussian_kernel(squared: np.ndarray, scale: float = 1.0) -> np.ndarray:
-    """Kernel matrix (n, n) of `rbf_cka` from squared distances (n, n), with a zero diagonal, as the unbiased HSIC wants it."""
+    """Return exp(-|a - b|² / (2 (scale m)²)), m the median distance, from ``squared`` distances (n, n): (n, n).
+
+    The diagonal is zero, as the unbiased HSIC takes it. Raises ValueError where half of the prompts coincide.
+    """
     median = np.median(squared[np.triu_indices(len(squared), 1)])
     if median == 0:
         raise ValueError(
@@ -190,18 +193,19 @@ def _own_coordinates(x: np.ndarray) -> np.ndarray:
     return vectors * np.sqrt(values.clip(0))
 
 
-def rsa(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman correlation of the Euclidean distances between all pairs of prompts in ``x`` (n, d) and ``y`` (n, e).
+def rsa(squared_x: np.ndarray, squared_y: np.ndarray) -> float:
+    """Return Spearman's correlation of the distances between all pairs of prompts, from `squared_distances` (n, n) each.
 
-    Invariant to translation, rotation and isotropic scale of either side; -1 to 1, 0 expected for unrelated clouds.
-    Source: Kriegeskorte et al. 2008.
+    Representational similarity analysis. Invariant to translation, rotation and isotropic scale of either side; -1 to 1,
+    0 expected for unrelated clouds. Source: Kriegeskorte et al. 2008.
     """
-    return distance_rank_correlation(*(distance_ranks(squared_distances(z)) for z in (x, y)))
+    a, b = _distance_ranks(squared_x), _distance_ranks(squared_y)
+    return float(np.vdot(a, b) / np.sqrt(np.vdot(a, a) * np.vdot(b, b)))
 
 
-def distance_ranks(squared: np.ndarray) -> np.ndarray:
-    """Ranks of the distances of all pairs, less their mean, as a symmetric matrix (n, n) with a zero diagonal; ties share a rank."""
-    from scipy.stats import rankdata  # here: scipy.stats takes half a second to import
+def _distance_ranks(squared: np.ndarray) -> np.ndarray:
+    """Return the ranks of the distances of all pairs less their mean, (n, n), with a zero diagonal; ties share a rank."""
+    from scipy.stats import rankdata  # not above: scipy.stats takes half a second to import
 
     pairs = np.triu_indices(len(squared), 1)
     ranks = np.zeros_like(squared)
@@ -210,22 +214,14 @@ def distance_ranks(squared: np.ndarray) -> np.ndarray:
     return ranks + ranks.T
 
 
-def distance_rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman correlation from two matrices of `distance_ranks` (n, n)."""
-    return float(np.vdot(a, b) / np.sqrt(np.vdot(a, a) * np.vdot(b, b)))
+def mutual_neighbours(squared_x: np.ndarray, squared_y: np.ndarray, k: int) -> float:
+    """Return the mean share of a prompt's ``k`` nearest neighbours that two clouds have in common; 0 to 1.
 
-
-def mutual_neighbours(x: np.ndarray, y: np.ndarray, k: int = 10) -> float:
-    """Mean share of the ``k`` nearest neighbours of a prompt in ``x`` (n, d) that are so in ``y`` (n, e); chance k / (n - 1).
-
-    Invariant to translation, rotation and isotropic scale of either side. Source: Huh et al. 2024. Raises ValueError
-    unless k < n - 1.
+    From the `squared_distances` (n, n) of each; expected k / (n - 1) for unrelated clouds, and 1 whatever they are where
+    k is n - 1 or more. Invariant to translation, rotation and isotropic scale of either side. Source: Huh et al. 2024.
     """
-    n = len(x)
-    if not 1 <= k < n - 1:
-        raise ValueError(f"k = {k} neighbours of {n} prompts: expected 1 to {n - 2}")
-    a, b = (neighbour_lists(squared_distances(z), k).indices for z in (x, y))
-    return shared_neighbours(a, b, n)
+    a, b = (neighbour_lists(squared, k).indices for squared in (squared_x, squared_y))
+    return shared_neighbours(a, b, len(a))
 
 
 def svcca(x: np.ndarray, y: np.ndarray, share: float = 0.99) -> float:

@@ -108,30 +108,6 @@ def exact_w2(x: np.ndarray, y: np.ndarray, iterations: int = 10_000_000) -> Exac
     return ExactTransport(float(np.sqrt(cost)), plan)
 
 
-def sinkhorn_divergence(x: np.ndarray, y: np.ndarray, regularisation: float = 0.05, iterations: int = 10_000) -> ReasonedValue:
-    """S = OT_ε(X, Y) - (OT_ε(X, X) + OT_ε(Y, Y)) / 2, of ``x`` and ``y`` (n, d), in squared units.
-
-    OT_ε = min over couplings P of Σ P_ij C_ij + ε KL(P | 1/n²), ε = ``regularisation`` x the median cost between X and
-    Y. Never negative and 0 for X = Y, where OT_ε alone is not; W2² as ε goes to 0, |mean difference|² as it
-    grows. Invariant to a common rotation and translation; scales with the square of a common factor. In the log domain.
-    NaN with a reason where the median cost is 0 and where, after ``iterations``, a plan misplaces more than
-    `MARGINAL_TOLERANCE` of the mass. Source: Feydy et al. 2019.
-    """
-    x, y = _pair(x, y)
-    epsilon = _share_of_median(_costs(x, y), regularisation)
-    between, *within = (entropic_transport(a, b, epsilon, iterations) for a, b in ((x, y), (x, x), (y, y)))
-    return debiased_entropic(between, *within)
-
-
-def entropic_plan(x: np.ndarray, y: np.ndarray, regularisation: float = 0.05, iterations: int = 10_000) -> EntropicTransport:
-    """The coupling behind OT_ε of ``x`` and ``y`` (n, d), the first term of `sinkhorn_divergence`, and its value.
-
-    Invariances and NaN as there; a plan that did not converge is not returned. OT_ε is biased: above 0 for X = Y.
-    """
-    x, y = _pair(x, y)
-    return entropic_transport(x, y, _share_of_median(_costs(x, y), regularisation), iterations)
-
-
 def common_epsilon(clouds: Sequence[np.ndarray], regularisation: float = 0.05) -> float:
     """``regularisation`` x the median of the median costs between neighbours in ``clouds`` (n, d) each, squared units.
 
@@ -146,7 +122,9 @@ def entropic_transport(x: np.ndarray, y: np.ndarray, epsilon: float, iterations:
     return _entropic(_costs(*_pair(x, y)), epsilon, iterations)
 
 
-def debiased_entropic(between: EntropicTransport, within_x: EntropicTransport, within_y: EntropicTransport) -> ReasonedValue:
+def debiased_entropic(
+    between: EntropicTransport, within_x: EntropicTransport, within_y: EntropicTransport
+) -> ReasonedValue:
     """OT_ε(X, Y) - (OT_ε(X, X) + OT_ε(Y, Y)) / 2 of the three terms at one ε; NaN where one did not converge."""
     terms = between, within_x, within_y
     if failed := [term.reason for term in terms if term.reason]:
@@ -238,18 +216,6 @@ def mean_distances(x: np.ndarray, y: np.ndarray) -> MeanDistances:
         float(1 - u.mean(axis=0) @ v.mean(axis=0)),
         _mean_manhattan(x, y),
     )
-
-
-def debiased_w2(x_a: np.ndarray, x_b: np.ndarray, y_a: np.ndarray, y_b: np.ndarray) -> float:
-    """W2²(X_A, Y_B) - (W2²(X_A, X_B) + W2²(Y_A, Y_B)) / 2, of clouds (n, d), A and B disjoint halves of tokens.
-
-    Between disjoint halves nothing is paired, so that all three terms carry the bias of n independent rows: centred on
-    0 where X and Y have one distribution, and then as often negative as not. Unlike halves are refused, since their
-    biases are not alike. Where distributions differ it takes away part of the bias only. Invariances of `exact_w2`; in
-    squared units.
-    """
-    across = exact_w2(x_a, y_b).value ** 2
-    return across - (exact_w2(x_a, x_b).value ** 2 + exact_w2(y_a, y_b).value ** 2) / 2
 
 
 def raw(x: np.ndarray) -> np.ndarray:

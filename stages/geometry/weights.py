@@ -30,16 +30,6 @@ def is_matrix(shape: tuple[int, ...]) -> bool:
     return len(shape) >= 2 and min(shape[-2:]) >= 2
 
 
-def relative_norm(update: np.ndarray, base: np.ndarray) -> float:
-    """||Δ|| / ||W||, Frobenius norms over all axes of ``update`` and ``base`` (any one shape); NaN where W is zero.
-
-    Invariant to orthogonal matrices on either side of both and to a common factor. Over all tensors of a model
-    it is the displacement (`displacement`). Raises WeightError on unlike shapes and on values that are not finite.
-    """
-    update, base = _pair(update, base)
-    return _ratio(float(np.linalg.norm(update)), float(np.linalg.norm(base)))
-
-
 def update_spectrum(update: np.ndarray) -> Spectrum:
     """Singular values of ``update`` (..., m, n), uncentred, for all measures of `stages.geometry.spectrum`.
 

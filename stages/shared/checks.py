@@ -24,7 +24,7 @@ def require_different(name: str, values: Sequence[str]) -> None:
 
 
 def require_blocks(blocks: int) -> None:
-    """Raise ValueError unless balanced half-samples can be made of so many ``blocks``, see `statistics.balanced`."""
+    """Raise ValueError unless balanced half-samples can be made of so many ``blocks``, see `statistics.deviations`."""
     if blocks < 8 or blocks & (blocks - 1):
         raise ValueError(f"blocks {blocks}: expected a power of two from 8 on (balanced half-samples)")
 

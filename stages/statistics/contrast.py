@@ -50,7 +50,9 @@ def difference(more: LayerValues, less: LayerValues) -> LayerValues:
     return LayerValues(more.values - less.values, more.deviations - less.deviations)
 
 
-def contrast(pairs: Sequence[tuple[LayerValues, LayerValues]], confidence: float, families_for_paradigms: int) -> Contrast:
+def contrast(
+    pairs: Sequence[tuple[LayerValues, LayerValues]], confidence: float, families_for_paradigms: int
+) -> Contrast:
     """Return the average difference over the (more, less) ``pairs``, one a family, and over all cells.
 
     The average is taken inside each half-sample, so that its error knows how layers vary together. From

@@ -140,9 +140,7 @@ def null_statistics(deviations: np.ndarray, unevenness: float, draws: int, seed:
     return np.concatenate(largest), np.concatenate(gains)
 
 
-def detect_transitions(
-    y: np.ndarray, deviations: np.ndarray, draws: int, seed: int, confidence: float
-) -> Transitions:
+def detect_transitions(y: np.ndarray, deviations: np.ndarray, draws: int, seed: int, confidence: float) -> Transitions:
     """Find the transitions of ``y`` (T,) with errors from ``deviations`` (K, T), see the head of this module.
 
     The null is a straight curve with this noise and the unevenness of this curve (that without its largest shape).

@@ -7,8 +7,9 @@ from scipy.spatial.distance import cdist
 
 from stages.drift import distances as of
 from stages.geometry.similarity import debiased_cka
-from stages.geometry.transport import common_epsilon, sinkhorn_divergence
+from stages.geometry.transport import common_epsilon
 from tests.support import drift_study as study
+from tests.support.transport_oracles import sinkhorn_divergence
 
 PARAMS = study.params()
 
@@ -19,7 +20,7 @@ def cloud(n=40, d=5, seed=0):
 
 def measured(x, y):
     (terms,) = of.entropic_terms([(x, y)], common_epsilon([x, y], PARAMS.regularisation))
-    return {name: found.value for name, found in of.distances(x, y, terms, PARAMS).items()}
+    return {name: found.value for name, found in of.all_distances(x, y, terms, PARAMS).items()}
 
 
 def test_all_by_their_plain_formulas():
@@ -71,7 +72,7 @@ def test_equal_tokens_may_trade_places_at_no_cost_to_the_identity():
 def test_a_cloud_without_extent_has_missing_numbers_with_reasons():
     x, y = np.ones((20, 4)), cloud(20, 4)
     (terms,) = of.entropic_terms([(x, y)], common_epsilon([x, y], PARAMS.regularisation))
-    found = of.distances(x, y, terms, PARAMS)
+    found = of.all_distances(x, y, terms, PARAMS)
     assert np.isnan(found["procrustes"].value) and "without extent" in found["procrustes"].reason
     assert np.isnan(found["cka_debiased"].value) and found["cka_debiased"].reason
     assert np.isfinite(found["w2"].value)
@@ -92,14 +93,14 @@ def halves_of(prompts=64):
 
 def debiased_of(x, y):
     halves = halves_of()
-    return of.debiased(x, y, halves, of.within(x, halves), of.within(y, halves))
+    return of.debiased_squared_w2(x, y, halves, of.squared_w2_of_halves(x, halves), of.squared_w2_of_halves(y, halves))
 
 
 def test_the_debiased_distance_is_centred_where_only_tokens_differ_and_finds_a_shift():
     generator = np.random.default_rng(0)
     nulls = np.array([debiased_of(dependent(generator), dependent(generator)) for _ in range(30)])
     x = dependent(generator)
-    plain = np.mean(of.within(x, halves_of()))
+    plain = np.mean(of.squared_w2_of_halves(x, halves_of()))
     assert abs(nulls.mean()) < 3 * nulls.std() / np.sqrt(len(nulls)) + 0.01 and abs(nulls.mean()) < plain / 10
     assert (nulls < 0).any() and (nulls > 0).any()
     assert debiased_of(x, x + 4.0) == pytest.approx(48, rel=0.15)
@@ -115,7 +116,7 @@ def test_standard_errors_are_those_of_repeated_samples_of_prompts():
         y = x + step * np.eye(3)[0]
         values.append(float(np.square(y - x).sum(axis=1).mean()))
         errors.append(
-            np.sqrt((of.deviations(x, y, halves_of())["identity_cost"] ** 2).mean()) if len(errors) < 40 else np.nan
+            np.sqrt((of.half_deviations(x, y, halves_of())["identity_cost"] ** 2).mean()) if len(errors) < 40 else np.nan
         )
     assert np.sqrt(np.nanmean(np.square(errors))) == pytest.approx(np.std(values), rel=0.25)
 
@@ -123,5 +124,5 @@ def test_standard_errors_are_those_of_repeated_samples_of_prompts():
 def test_gromov_reads_no_rotation():
     x = cloud(60, 4)
     turned = x @ np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]
-    assert of.gromov(x, turned, 30, 0).value == pytest.approx(0, abs=1e-6)
-    assert of.gromov(x, 2 * x, 30, 0).value > 0.5
+    assert of.gromov_distance(x, turned, 30, 0).value == pytest.approx(0, abs=1e-6)
+    assert of.gromov_distance(x, 2 * x, 30, 0).value > 0.5

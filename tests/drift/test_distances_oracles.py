@@ -6,19 +6,10 @@ import pytest
 from stages.drift import distances as of
 from stages.drift.clouds import half_rows
 from stages.geometry.plans import diagnose
-from stages.geometry.transport import (
-    bures_w2,
-    debiased_w2,
-    entropic_plan,
-    exact_w2,
-    gromov_wasserstein,
-    identity_cost,
-    legacy_transport,
-    sinkhorn_divergence,
-    sliced_w2,
-)
+from stages.geometry.transport import bures_w2, exact_w2, gromov_wasserstein, identity_cost, legacy_transport, sliced_w2
 from stages.statistics.deviations import rms_standard_error
 from tests.support import drift_study as study
+from tests.support.transport_oracles import debiased_w2, entropic_plan, sinkhorn_divergence
 
 PROMPTS, BLOCKS, D = 64, 16, 3
 MEASURES = {"w2": lambda x, y: exact_w2(x, y).value, "identity_cost": identity_cost, "bures_w2": bures_w2}

@@ -126,55 +126,6 @@ def test_on_a_line_of_one_dimension_every_walk_is_straight_and_no_step_is_undefi
     assert np.isnan(found.mean[1])
 
 
-def test_agreement_has_the_closed_moments_of_random_pairings():
-    a, b = np.random.default_rng(0).standard_normal((2, 10, 6)) + np.arange(6.0)
-    found = cv.profile_agreement(a, b)
-    r = np.corrcoef(a, b)[:10, 10:]
-    generator = np.random.default_rng(1)
-    shuffled = [r[np.arange(10), generator.permutation(10)].mean() for _ in range(20_000)]
-    assert found.paired == pytest.approx(np.diag(r).mean())
-    assert found.shuffled == pytest.approx(np.mean(shuffled), abs=1e-3)
-    assert found.sd == pytest.approx(np.std(shuffled), rel=0.05)
-
-
-def test_pairing_counts_only_where_prompts_have_profiles_of_their_own():
-    """A profile that all prompts share gives correlations near 1, paired or not: the architecture's."""
-    generator = np.random.default_rng(2)
-    shared = 10 * np.arange(8.0)
-    own = generator.standard_normal((40, 8))
-    noise = generator.standard_normal((3, 40, 8))
-    null = cv.profile_agreement(shared + noise[0], shared + noise[1])
-    assert null.paired > 0.99
-    assert abs(null.z) < 3
-    planted = cv.profile_agreement(shared + own, shared + own + 0.3 * noise[2])
-    assert planted.paired > 0.99
-    assert planted.z > 8
-
-
-def test_groups_agree_for_want_of_a_difference_and_a_planted_one_is_found():
-    generator = np.random.default_rng(3)
-    profiles = 10 * np.arange(8.0) + generator.standard_normal((60, 8))
-    first = np.arange(60) < 25
-    null = cv.group_agreement(profiles, first)
-    assert null.value > 0.999
-    assert null.p > 0.05
-    planted = cv.group_agreement(profiles + 2.0 * first[:, None] * (np.arange(8) == 4), first)
-    assert planted.value > 0.99
-    assert planted.p < 0.01
-    assert planted.shuffled.shape == (500,)
-
-
-def test_group_labels_are_exchangeable_under_the_null():
-    generator = np.random.default_rng(4)
-    first = np.arange(30) < 12
-    p = [
-        cv.group_agreement(np.arange(6.0) + generator.standard_normal((30, 6)), first, draws=60, seed=i).p
-        for i in range(100)
-    ]
-    assert np.mean(np.array(p) <= 0.1) < 0.2
-    assert 0.4 < np.mean(p) < 0.6
-
-
 @pytest.mark.parametrize(("dimension", "neighbours"), [(1, 10), (2, 20), (3, 20)])
 def test_a_sphere_has_the_inverse_of_its_radius_and_a_plane_has_none(dimension, neighbours):
     n = {1: 300, 2: 1000, 3: 2000}[dimension]
@@ -260,10 +211,6 @@ def test_neighbours_that_coincide_leave_the_curvature_undefined():
         (lambda: cv.path_curvature(np.zeros((4, 2, 5))), r"\(4, 2, 5\).*3 layers or more"),
         (lambda: cv.path_curvature(np.full((4, 5), np.nan)), "20 of 20 values are not finite"),
         (lambda: cv.random_walk_curvature(np.zeros((4, 5)), draws=1), "draws = 1"),
-        (lambda: cv.profile_agreement(np.eye(4), np.eye(5)), "the same prompts and layers in both"),
-        (lambda: cv.profile_agreement(np.ones((4, 4)), np.eye(4)), "prompt 0 is constant over layers"),
-        (lambda: cv.profile_agreement(np.eye(3)[:2], np.eye(3)[:2]), "at least 3"),
-        (lambda: cv.group_agreement(np.eye(4), np.arange(4) < 1), "2 prompts or more in either group"),
         (lambda: cv.local_pca_curvature(np.eye(20), 2, 6), "more neighbours than the 6 coefficients"),
         (lambda: cv.local_pca_curvature(np.eye(20), 2, 21), "at most n"),
         (lambda: cv.local_pca_curvature(np.ones((20, 2)), 2, 10), "dimension < d"),

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.geometry.plans import PlanError, diagnose, equal_tokens
-from stages.geometry.transport import entropic_plan, exact_w2
+from stages.geometry.transport import exact_w2
+from tests.support.transport_oracles import entropic_plan
 
 
 @given(n=st.integers(2, 40), seed=st.integers(0, 1000))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from stages.geometry.registry import catalogue, evaluate
+from stages.geometry.registry import catalogue
+from tests.support.plain_measures import evaluate
 
 MEASURES = catalogue(ks=(2, 4), decay=[(0.1, 0.8), (0.1, 0.5)], share=0.9, legacy_k=3, bands=(0, 0.3, 1))
 CASES = [pytest.param(m, v, id=f"{m.name}-{v.name}") for m in MEASURES for v in m.variants]

@@ -82,7 +82,7 @@ def test_kernels_of_masks(clouds, parts):
 def test_rank_correlation_of_masks(clouds, parts):
     distances = [squared_distances(z) for z in clouds]
     found = rank_correlation_subsets(*distances, subset_masks(parts, PAIRS, N))
-    np.testing.assert_allclose(found, [rsa(*(z[half] for z in clouds)) for half in halves(parts)], rtol=1e-9)
+    np.testing.assert_allclose(found, [rsa(*(squared_distances(z[half]) for z in clouds)) for half in halves(parts)], rtol=1e-9)
 
 
 def test_neighbours_inside_a_half(clouds, parts):
@@ -92,7 +92,7 @@ def test_neighbours_inside_a_half(clouds, parts):
         shared_neighbours(a.indices, b.indices, N)
         for a, b in zip(*(neighbour_lists_in_subsets(z, masks, 5) for z in near), strict=True)
     ]
-    plain = [mutual_neighbours(*(z[np.sort(half)] for z in clouds), k=5) for half in halves(parts)]
+    plain = [mutual_neighbours(*(squared_distances(z[np.sort(half)]) for z in clouds), k=5) for half in halves(parts)]
     np.testing.assert_allclose(found, plain, atol=1e-12)
 
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from stages.geometry.registry import evaluate
-from stages.paradigms.site_records import is_constant, measure_site, plan
+from stages.paradigms.site_records import measure_plan, measure_site
 from stages.statistics.half_sampling import partitions_for, quarters
+from tests.support.plain_measures import evaluate
 
 PARAMS = SimpleNamespace(
     ks=[3, 5], decay_ranks=[SimpleNamespace(first=0.08, last=0.8)], bands=[0, 0.3, 1], components_share=0.9, legacy_k=100,
@@ -25,7 +25,7 @@ def spectrum(d=D):
 def measured(x, y, half_samples=204, with_interval=True, params=PARAMS):
     n, d = x.shape
     parts = quarters(n, partitions_for(half_samples), 0, "task")
-    return measure_site(x, y, plan(n, d, params, parts, 2), "last_token", with_interval)
+    return measure_site(x, y, measure_plan(n, d, params, parts, 2), "last_token", with_interval)
 
 
 def record(site, measure="preservation", variant="centred_k3"):
@@ -95,7 +95,7 @@ def test_every_value_is_that_of_the_plain_evaluation(d):
     x = generator.standard_normal((64, d)) * np.geomspace(3, 0.2, d) + 1
     y = x + 0.3 * generator.standard_normal((64, d))
     parts = quarters(64, 2, 0)
-    task = plan(64, d, PARAMS, parts, 1)
+    task = measure_plan(64, d, PARAMS, parts, 1)
     site = measure_site(x, y, task, "last_token", True)
     for measure in task.measures:
         for variant in measure.variants:
@@ -116,19 +116,12 @@ def test_a_constant_site_is_missing_with_its_reason():
         ((flat, x), "the reference", collapsed),
     ):
         site = measured(*pair, 12)
-        assert len(site.records) == sum(len(m.variants) for m in plan(40, D, PARAMS, quarters(40, 2, 0), 2).measures)
+        assert len(site.records) == sum(len(m.variants) for m in measure_plan(40, D, PARAMS, quarters(40, 2, 0), 2).measures)
         assert all(
             np.isnan(row["value"]) and row["missing"] == f"{why}: last_token of {who} has no variance over the prompts"
             for row in site.records
         )
         assert not site.replicates and not site.spectra
-
-
-def test_constancy_sees_past_float32_rounding_but_not_past_a_weak_signal():
-    base = np.random.default_rng(0).standard_normal(16).astype(np.float32) * 10
-    jitter = np.random.default_rng(1).standard_normal((50, 16))
-    assert is_constant(base * (1 + 1e-7 * jitter))
-    assert not is_constant(base * (1 + 1e-3 * jitter))
 
 
 def test_too_many_directions_are_missing_and_flagged_when_above_the_effective_rank():
@@ -182,7 +175,7 @@ def test_the_projection_overlap_has_an_index_of_its_own():
 def test_captured_variance_of_a_site_is_the_plain_evaluation(variant):
     x, y = cloud(400, 0), cloud(400, 0) + 0.8 * np.random.default_rng(4).standard_normal((400, D))
     parts = quarters(400, 4, 0, "task")
-    this = plan(400, D, PARAMS, parts, 2)
+    this = measure_plan(400, D, PARAMS, parts, 2)
     found = record(measure_site(x, y, this, "last_token", True), "captured_variance", variant)
     measure = next(m for m in this.measures if m.name == "captured_variance")
     assert found["value"] == pytest.approx(
@@ -206,7 +199,7 @@ def test_a_wide_model_has_the_values_and_chance_levels_of_its_whole_width():
     x = np.random.default_rng(0).standard_normal((n, d)) * np.geomspace(1, 1e-7, d)
     y = x + 0.3 * np.random.default_rng(1).standard_normal((n, d)) * np.geomspace(1, 1e-7, d)
     parts = quarters(n, 2, 0, "task")
-    this = plan(n, d, PARAMS, parts, 2)
+    this = measure_plan(n, d, PARAMS, parts, 2)
     rows = {(row["measure"], row["variant"]): row for row in measure_site(x, y, this, "last_token", True).records}
     compared = 0
     for measure in this.measures:
@@ -234,7 +227,7 @@ def scores(n=N):
     """Centred variants of every score between two models, of k = 3 where they have a k."""
     found = [
         (measure, variant)
-        for measure in plan(n, D, PARAMS, quarters(n, 2, 0), 2).measures
+        for measure in measure_plan(n, D, PARAMS, quarters(n, 2, 0), 2).measures
         for variant in measure.variants
         if measure.input in SCORES and variant.centred and not variant.name.endswith("k5")
     ]
@@ -283,7 +276,7 @@ def test_the_index_of_captured_variance_by_hand():
     chance = np.mean([((r := leading(x, half))[0] ** 2).sum() / ((r[0] @ r[1]) ** 2).sum() for half in halves]) * 3 / D
     ceiling = np.sqrt(captured(x, x) * captured(y, y))
     found = record(
-        measure_site(x, y, plan(N, D, PARAMS, parts, 1), "last_token", False),
+        measure_site(x, y, measure_plan(N, D, PARAMS, parts, 1), "last_token", False),
         "captured_variance",
         "centred_of_reference_k3",
     )

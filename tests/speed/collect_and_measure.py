@@ -15,9 +15,10 @@ import stages  # noqa: F401  # isort: skip  (before numpy: fixes threads and ins
 import numpy as np
 import torch
 
-from stages.geometry.registry import catalogue, evaluate
+from stages.geometry.registry import catalogue
 from stages.geometry.spectrum import factorise
 from stages.organisms.muon import Muon
+from tests.support.plain_measures import evaluate
 
 log = logging.getLogger(__name__)
 
