@@ -10,40 +10,43 @@ from stages.shared.checks import require_blocks, require_different, require_reci
 from stages.shared.params import Group, ParamsError, load
 from stages.shared.study import RECIPES
 
+# Residual space as it is; its directions (rows of unit norm); one PCA of all depths; its directions.
 BASES = ("raw", "unit", "shared_pca", "shared_pca_unit")
-"""Residual space as it is; its directions (rows of unit norm); one PCA of all layers; its directions."""
 
 
 class Drift(Group):
+    """The group `drift` of params.yaml."""
+
     organisms: list[str]
-    """Of every family, each against its base; the models of the study come in addition."""
+    """Recipes, each compared in every family with that family's base; the models of the study come in addition."""
     runs: list[str]
-    """Of data/registry/runs.yaml, with their checkpoints."""
+    """Entries of data/registry/runs.yaml, which are sampled at their checkpoints."""
     prompts: int = Field(ge=16)
-    """Per task: the first so many of the held-out split."""
+    """Number of prompts of each task, the first ones of the held-out split."""
     tokens_per_prompt: int = Field(ge=1)
-    """Content tokens drawn of each prompt."""
+    """Number of content tokens drawn of each prompt."""
     checkpoints: int = Field(ge=2)
-    """Of a run at most, spaced evenly in the logarithm of the step."""
+    """Largest number of checkpoints of a run, spaced evenly in the logarithm of the step."""
     blocks: int
-    """Of prompts; half-samples are sums of blocks."""
+    """Number of blocks that the prompts fall into; half-samples are sums of blocks."""
     basis: Literal["raw", "unit", "shared_pca", "shared_pca_unit"]
-    """The headline's; curves are given in the others too."""
+    """The headline's basis; curves are given in the others too."""
     components: int = Field(ge=2)
-    """Of the shared PCA, and of the prior study's PCA of each layer."""
+    """Number of directions of the shared PCA, and of the prior study's PCA of each layer."""
     regularisation: float = Field(gt=0)
-    """Of entropic transport, as a share of the median cost."""
+    """ε of entropic transport, as a share of the median cost."""
     projections: int = Field(ge=10)
-    """Directions of the sliced distance."""
+    """Number of directions of the sliced distance."""
     gromov_rows: int | None = Field(ge=10)
-    """Tokens of the Gromov-Wasserstein distance; null leaves it out."""
+    """Number of tokens of the Gromov-Wasserstein distance; null leaves it out."""
     noise: float = Field(gt=0, lt=1)
-    """Of the floor, as a share of the rows' root mean square norm."""
+    """Size of the noise floor, as a share of the rows' root mean square norm."""
     draws: int = Field(ge=20)
-    """Of noise, behind the statistic that a transition must have."""
+    """Number of draws of noise behind the statistic that a transition must have."""
     confidence: float = Field(gt=0.5, lt=1)
+    """Confidence of every interval, over prompts or over families."""
     seed: int
-    """Of the sampled tokens, rotations, noise and directions."""
+    """Seed of the sampled tokens, rotations, noise and directions."""
 
     @model_validator(mode="after")
     def _sound(self) -> Drift:
@@ -58,38 +61,38 @@ class Drift(Group):
         return self
 
 
-class Scope(NamedTuple):
-    """Of the group `study`, what the drift study reads: with runs of its own it needs neither seeds nor models."""
+class DriftScope(NamedTuple):
+    """The part of the group `study` that the drift study reads: with runs alone it needs neither seeds nor models."""
 
     seeds: list[int]
     models: dict[str, str]
     """Hub or local model: its reference."""
     tasks: list[str]
-    """Generated ones, then benchmarks."""
+    """Generated tasks, then benchmarks."""
 
 
 class _Seeds(RootModel[list[int]]):
-    """`study.seeds`."""
+    """The list `study.seeds`."""
 
 
 class _Names(RootModel[list[str]]):
-    """`study.tasks`, `study.benchmarks` and `measure.unlike`."""
+    """One of the lists `study.tasks`, `study.benchmarks` and `measure.unlike`."""
 
 
 class _Models(RootModel[dict[str, str]]):
-    """`study.models`."""
+    """The mapping `study.models`."""
 
 
-def load_scope() -> Scope:
-    """Raises ParamsError where there is no task."""
+def load_scope() -> DriftScope:
+    """Return the seeds, models and tasks of params.yaml. Raises ParamsError where there is no task."""
     tasks = [task for key in ("tasks", "benchmarks") for task in load(f"study.{key}", _Names).root]
     if not tasks:
         raise ParamsError(
             "params.yaml: study.tasks and study.benchmarks are empty: name a task whose tokens are sampled"
         )
-    return Scope(load("study.seeds", _Seeds).root, load("study.models", _Models).root, tasks)
+    return DriftScope(load("study.seeds", _Seeds).root, load("study.models", _Models).root, tasks)
 
 
 def load_unlike() -> list[str]:
-    """`measure.unlike`: conditions in which a model may differ from its reference."""
+    """Return `measure.unlike`: the conditions in which a model may differ from its reference."""
     return load("measure.unlike", _Names).root

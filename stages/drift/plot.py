@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from stages.drift.figures import clouds as drift_clouds
-from stages.drift.figures import depth as drift_depth
-from stages.drift.figures import pairs as drift_pairs
-from stages.drift.figures import steps as drift_steps
+from stages.drift.compared_models import compared_models
+from stages.drift.figures import depth_curves, pairs, profiles, transitions
 from stages.drift.figures.inputs import read_inputs
 from stages.drift.params import Drift, load_scope
-from stages.drift.subjects import subjects_of
 from stages.shared.command import run_stage
 from stages.shared.figure_style import save_all
 from stages.shared.params import load
@@ -21,30 +18,30 @@ RECORDS, PLOTS = Path("data/drift/records"), Path("plots/drift")
 
 def main() -> None:
     params = load("drift", Drift)
-    read = read_inputs(RECORDS, PLOTS, subjects_of(params, load_scope()), params)
+    inputs = read_inputs(RECORDS, PLOTS, compared_models(params, load_scope()), params)
     tables = {
-        "curve": drift_depth.layers_table(read),
-        "models": drift_depth.models_table(read),
-        "layers": drift_pairs.layers_table(read),
-        "checkpoints": drift_pairs.checkpoints_table(read),
-        "distances": drift_pairs.distances_table(read),
-        "profile": drift_clouds.profile_table(read),
-        "norms": drift_clouds.norms_table(read),
-        "bases": drift_steps.bases_table(read),
+        "curve": depth_curves.layers_table(inputs),
+        "models": depth_curves.models_table(inputs),
+        "layers": pairs.layers_table(inputs),
+        "checkpoints": pairs.checkpoints_table(inputs),
+        "distances": pairs.distances_table(inputs),
+        "profile": profiles.profile_table(inputs),
+        "norms": profiles.norms_table(inputs),
+        "bases": transitions.bases_table(inputs),
     }
     figures = {
-        "curve": drift_depth.draw_layers(tables["curve"], read),
-        "models": drift_depth.draw_models(tables["models"], read),
-        "layers": drift_pairs.draw_layers(tables["layers"], read),
-        "checkpoints": drift_pairs.draw_checkpoints(tables["checkpoints"], read),
-        "distances": drift_pairs.draw_distances(tables["distances"], read),
-        "profile": drift_clouds.draw_profile(tables["profile"], read),
-        "norms": drift_clouds.draw_norms(tables["norms"], read),
-        "bases": drift_steps.draw_bases(tables["bases"], read),
-        "transitions": drift_steps.draw_transitions(read.transitions, read),
+        "curve": depth_curves.draw_layers(tables["curve"], inputs),
+        "models": depth_curves.draw_models(tables["models"], inputs),
+        "layers": pairs.draw_layers(tables["layers"], inputs),
+        "checkpoints": pairs.draw_checkpoints(tables["checkpoints"], inputs),
+        "distances": pairs.draw_distances(tables["distances"], inputs),
+        "profile": profiles.draw_profile(tables["profile"], inputs),
+        "norms": profiles.draw_norms(tables["norms"], inputs),
+        "bases": transitions.draw_bases(tables["bases"], inputs),
+        "transitions": transitions.draw_transitions(inputs.transitions, inputs),
     }
     save_all(tables, figures, PLOTS)
-    logging.info("%d figures of %d lines in %s", len(figures), len(read.families), PLOTS)
+    logging.info("%d figures of %d recipes in %s", len(figures), len(inputs.recipes), PLOTS)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from transformers import PreTrainedTokenizerBase
 from stages.activations.params import Collect
 from stages.activations.tokens import tokenise
 from stages.drift.params import Drift, load_scope
-from stages.drift.samples import Header, write_samples
-from stages.drift.sampling import Material, material, sample_model, sample_run
+from stages.drift.sample_files import SampleHeader, write_samples
+from stages.drift.sampled_states import ChosenTokens, Sampling, choose_tokens, sample_model, sample_run
 from stages.models.checkpoint import find_checkpoint
 from stages.models.loading import load_tokenizer
 from stages.models.runs import run_tokenizer
@@ -35,28 +35,29 @@ LIBRARIES = ("numpy", "tokenizers", "torch", "transformers")
 def main(name: str, reference: str | None = None) -> None:
     params, collect = load("drift", Drift), load("collect", Collect)
     if reference is None:
-        precision, shown = collect.precision, show(run_tokenizer(name), "plain", params)
-        states = sample_run(name, shown, precision, collect.tokens_per_batch, params)
+        chosen = tokens_of_tasks(run_tokenizer(name), "plain", params)
+        sampling = Sampling(chosen, collect.precision, collect.tokens_per_batch, params)
+        states = sample_run(name, sampling)
     else:
-        found = find_checkpoint(name)
-        chat = found.prompt_format == "chat"
-        tokenizer = load_tokenizer(found if chat else find_checkpoint(reference))
-        precision, shown = found.precision or collect.precision, show(tokenizer, found.prompt_format, params)
-        states = sample_model(name, reference, shown, precision, collect.tokens_per_batch, params)
-    header = Header(name, precision, library_versions(LIBRARIES))
-    rows = {task: of_task.rows() for task, of_task in shown.items()}
-    written = write_samples(SAMPLES / f"{name}.h5", header, rows, states)
+        model = find_checkpoint(name)
+        tokenizer = load_tokenizer(model if model.prompt_format == "chat" else find_checkpoint(reference))
+        chosen = tokens_of_tasks(tokenizer, model.prompt_format, params)
+        sampling = Sampling(chosen, model.precision or collect.precision, collect.tokens_per_batch, params)
+        states = sample_model(name, reference, sampling)
+    header = SampleHeader(name, sampling.precision, library_versions(LIBRARIES))
+    tokens = {task: task_tokens.table() for task, task_tokens in chosen.items()}
+    written = write_samples(SAMPLES / f"{name}.h5", header, tokens, states)
     logging.info("%s: %s", name, ", ".join(state.name for state in written))
 
 
-def show(tokenizer: PreTrainedTokenizerBase, prompt_format: str, params: Drift) -> dict[str, Material]:
-    """The prompts of every task and the tokens of each that are kept."""
-    found = {}
+def tokens_of_tasks(tokenizer: PreTrainedTokenizerBase, prompt_format: str, params: Drift) -> dict[str, ChosenTokens]:
+    """Return the tokenised prompts of every task and the positions of each that are sampled."""
+    chosen = {}
     for task in load_scope().tasks:
         rows = read_tasks([task], "held_out", params.prompts)
         texts, ids = [row["prompt"] for row in rows], [row["id"] for row in rows]
-        found[task] = material(tokenise(tokenizer, texts, ids, prompt_format), params)
-    return found
+        chosen[task] = choose_tokens(tokenise(tokenizer, texts, ids, prompt_format), params)
+    return chosen
 
 
 if __name__ == "__main__":

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from stages.drift.clouds import content, half_rows, in_basis, with_sinks
+from stages.drift.clouds import content_mask, half_rows, in_basis, sinks_mask
 from tests.support import drift_study as study
 
 
 def test_position_0_is_no_content_and_stands_among_the_sinks():
     rows, values = study.rows(), study.values()
-    kept = content(rows, values)
+    kept = content_mask(rows, values)
     assert (rows.position[kept] > 0).all() and kept.sum() == study.PROMPTS * study.PER_PROMPT
-    sinks = with_sinks(rows)
+    sinks = sinks_mask(rows)
     assert sinks.sum() == kept.sum() and (rows.position[sinks] == 0).sum() == study.PROMPTS
     np.testing.assert_array_equal(np.bincount(rows.prompt[sinks]), study.PER_PROMPT)
 
@@ -20,13 +20,13 @@ def test_a_token_massive_at_one_point_of_one_stack_is_left_out_everywhere():
     rows, values = study.rows(), study.values()
     other = values.copy()
     other[4, 7] *= 100
-    assert content(rows, values)[7] and not content(rows, values, other)[7]
-    assert content(rows, values, other).sum() == content(rows, values).sum() - 1
+    assert content_mask(rows, values)[7] and not content_mask(rows, values, other)[7]
+    assert content_mask(rows, values, other).sum() == content_mask(rows, values).sum() - 1
 
 
 def test_massive_sinks_leave_the_content_alone():
     rows = study.rows()
-    np.testing.assert_array_equal(content(rows, study.values(sink=1000.0)), content(rows, study.values()))
+    np.testing.assert_array_equal(content_mask(rows, study.values(sink=1000.0)), content_mask(rows, study.values()))
 
 
 def test_the_directions_have_length_1():

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.drift.comparisons import Subject, measure_task
+from stages.drift.compared_models import ComparedModel
+from stages.drift.comparisons import measure_task
 from tests.support import drift_study as study
 
 
@@ -17,7 +18,7 @@ def folder(tmp_path_factory):
 
 
 def tables(folder, model="sft-s0", **changes):
-    found = measure_task(Subject(model, "base-s0"), "one", folder, study.params(**changes))
+    found = measure_task(ComparedModel(model, "base-s0"), "one", folder, study.params(**changes))
     return {name: pd.DataFrame(rows) for name, rows in found.items()}
 
 
@@ -75,10 +76,10 @@ def test_a_reference_is_compared_with_no_model(folder):
 
 def test_sinks_of_great_length_change_their_own_rows_only(tmp_path, folder, found):
     values = {"one": study.values(moved=study.MOVED, sink=300.0)}
-    from stages.drift.samples import Header, write_samples
+    from stages.drift.sample_files import SampleHeader, write_samples
 
     study.write(tmp_path, "base-s0")
-    header = Header("sft-s0", "float32", {})
+    header = SampleHeader("sft-s0", "float32", {})
     write_samples(tmp_path / "sft-s0.h5", header, {"one": study.rows()}, iter([(study.state("final", 20), values)]))
     records, plain = tables(tmp_path)["records"], found["records"]
     for kind in ("layers", "models"):

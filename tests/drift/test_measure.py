@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from stages.drift import measure as drift
-from stages.drift.samples import SampleError
+from stages.drift.sample_files import SampleError
 from stages.shared.params import ParamsError
 from tests.support import drift_study as study
 
@@ -110,7 +110,7 @@ def test_names_that_cannot_be_told_apart_or_found_are_refused_before_any_work(pr
 
 
 def test_an_error_of_a_cloud_names_model_and_task(project):
-    from stages.drift import samples
+    from stages.drift import sample_files
     from stages.geometry.transport import TransportError
 
     values = study.values()
@@ -118,6 +118,6 @@ def test_an_error_of_a_cloud_names_model_and_task(project):
     path = project / "data/drift/samples/base-s0.h5"
     shown = dict.fromkeys(study.TASKS, study.rows())
     states = iter([(study.state("final", 1), dict.fromkeys(study.TASKS, values))])
-    samples.write_samples(path, samples.Header("base-s0", "float32", {}), shown, states)
+    sample_files.write_samples(path, sample_files.SampleHeader("base-s0", "float32", {}), shown, states)
     with pytest.raises(TransportError, match="base-s0, one: 1 of 64 rows are zero"):
         drift.main()

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.drift.comparisons import SIZES, Subject
-from stages.drift.curves import Curve
+from stages.drift.compared_models import ComparedModel
+from stages.drift.comparisons import SIZES
+from stages.drift.depth_curves import DepthCurve
 from stages.drift.metrics import late_share, summarise
 from tests.support import drift_study as study
 
@@ -49,7 +50,7 @@ def tables(curves, tasks=("one", "two"), seed=0):
 
 
 FLAT = np.full(12, 1.0)
-BASE = Subject("base-s0", "base-s0")
+BASE = ComparedModel("base-s0", "base-s0")
 
 
 def of_base(y, seed=0):
@@ -77,26 +78,26 @@ def test_noise_and_a_smooth_ramp_are_no_transitions(name):
 def test_the_late_share_is_a_third_where_all_depths_move_alike_and_its_error_is_that_of_a_ratio():
     generator = np.random.default_rng(0)
     deviations = 0.02 * generator.standard_normal((400, 9))
-    found = late_share(Curve(np.full(9, 2.0), deviations, "raw"), 0.95)
+    found = late_share(DepthCurve(np.full(9, 2.0), deviations), 0.95)
     assert found.value == pytest.approx(1 / 3)
     drawn = 2.0 + 0.02 * generator.standard_normal((4000, 9))
     shares = drawn[:, 6:].mean(axis=1) / (
         drawn[:, :3].mean(axis=1) + drawn[:, 3:6].mean(axis=1) + drawn[:, 6:].mean(axis=1)
     )
     assert found.standard_error == pytest.approx(shares.std(), rel=0.1)
-    assert late_share(Curve(np.array([1, 1, 2, 2, 5, 5.0]), np.ones((3, 6)), "raw"), 0.95).value == pytest.approx(5 / 8)
+    assert late_share(DepthCurve(np.array([1, 1, 2, 2, 5, 5.0]), np.ones((3, 6))), 0.95).value == pytest.approx(5 / 8)
 
 
 def test_a_size_that_all_points_share_cancels_in_the_late_share():
     y = np.linspace(1, 3, 9)
-    scaled = late_share(Curve(y, np.outer([0.1, -0.2, 0.05], y), "raw"), 0.95)
+    scaled = late_share(DepthCurve(y, np.outer([0.1, -0.2, 0.05], y)), 0.95)
     assert scaled.standard_error == pytest.approx(0, abs=1e-12)
 
 
 def test_models_are_read_against_their_reference():
     sft = {"layers": FLAT, "models": np.linspace(0.1, 0.9, 12)}
     both = tables({"base-s0": {"layers": FLAT}, "sft-s0": sft})
-    metrics, found = summarise(both, [BASE, Subject("sft-s0", "base-s0")], study.params())
+    metrics, found = summarise(both, [BASE, ComparedModel("sft-s0", "base-s0")], study.params())
     assert set(metrics["layers"]) == {"base", "sft"} and set(metrics["models"]) == {"sft"}
     own = metrics["models"]["sft"]
     assert own["w2_raw_mean"]["low"] < 0.5 < own["w2_raw_mean"]["high"]
@@ -119,7 +120,7 @@ def test_ranks_of_transport_and_of_a_monotone_twin_agree():
 
 def test_several_families_give_intervals_over_families():
     curves = {f"base-s{seed}": {"layers": FLAT + shift} for seed, shift in enumerate((-0.3, 0.0, 0.3))}
-    subjects = [Subject(model, model) for model in curves]
+    subjects = [ComparedModel(model, model) for model in curves]
     metrics, found = summarise(tables(curves), subjects, study.params())
     assert set(metrics["layers"]) == {"base"}
     early = found["course"].query("quantity == 'early'").iloc[0]

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from stages.drift import sample, samples
+from stages.drift import sample, sample_files
 from stages.models.checkpoint import ModelError
 from stages.tasks.item import TaskError
 from tests.support.project import ROOT
@@ -47,7 +47,7 @@ def project(tmp_path, monkeypatch):
 
 
 def states(model):
-    return [state.name for state in samples.read_states(sample.SAMPLES / f"{model}.h5")]
+    return [state.name for state in sample_files.read_states(sample.SAMPLES / f"{model}.h5")]
 
 
 def test_a_base_is_sampled_along_its_training_and_untrained_and_its_sibling_on_the_same_tokens(project):
@@ -56,10 +56,10 @@ def test_a_base_is_sampled_along_its_training_and_untrained_and_its_sibling_on_t
     assert states("base-s0") == ["untrained", "step-0", "step-4", "final"]  # the last step saved is the model itself
     assert states("sft-s0") == ["step-2", "final"]
     paths = [sample.SAMPLES / f"{model}.h5" for model in ("base-s0", "sft-s0")]
-    assert samples.paired(*paths, ["sums"], [])
-    base, sft = (samples.read_values(path, "final", "sums") for path in paths)
+    assert sample_files.have_same_tokens(*paths, ["sums"], [])
+    base, sft = (sample_files.read_values(path, "final", "sums") for path in paths)
     assert base.shape == (5, PROMPTS * 3, 16) and not np.allclose(base, sft)
-    rows = samples.read_rows(paths[0], "sums")
+    rows = sample_files.read_tokens(paths[0], "sums")
     assert (rows.position == 0).sum() == PROMPTS and (rows.position[rows.position > 0] <= WORDS).all()
 
 
@@ -67,7 +67,7 @@ def test_values_are_those_of_the_model_at_these_tokens(project):
     """Hidden states of transformers, one prompt at a time: embedding, blocks but the last, and after the final norm."""
     sample.main("base-s0", "base-s0")
     path = sample.SAMPLES / "base-s0.h5"
-    rows, values = samples.read_rows(path, "sums"), samples.read_values(path, "final", "sums")
+    rows, values = sample_files.read_tokens(path, "sums"), sample_files.read_values(path, "final", "sums")
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained("data/models/base-s0").eval()

@@ -9,7 +9,7 @@ import torch
 import yaml
 from tokenizers import models as tokenizer_models
 
-from stages.drift import sample, samples
+from stages.drift import sample, sample_files
 from stages.models.checkpoint import Checkpoint, ModelError
 from stages.models.loading import load_model
 from stages.models.untrained import untrained_model
@@ -85,7 +85,7 @@ def path_of(model):
 
 
 def states(model):
-    return {state.name: state.step for state in samples.read_states(path_of(model))}
+    return {state.name: state.step for state in sample_files.read_states(path_of(model))}
 
 
 def test_a_local_model_of_the_registry_has_no_checkpoints_and_its_own_reference_an_untrained_state(project):
@@ -94,7 +94,7 @@ def test_a_local_model_of_the_registry_has_no_checkpoints_and_its_own_reference_
     sample.main("mine", "mine")
     sample.main("theirs", "mine")
     assert states("mine") == {"untrained": -1, "final": -1} and states("theirs") == {"final": -1}
-    assert samples.paired(path_of("mine"), path_of("theirs"), ["sums"], [])
+    assert sample_files.have_same_tokens(path_of("mine"), path_of("theirs"), ["sums"], [])
 
 
 def test_precision_is_the_registrys_before_that_of_collect(project):
@@ -102,10 +102,10 @@ def test_precision_is_the_registrys_before_that_of_collect(project):
     local(project, "theirs")
     sample.main("mine", "mine")
     sample.main("theirs", "mine")
-    found = [samples.read_header(path_of(name)).precision for name in ("mine", "theirs")]
+    found = [sample_files.read_header(path_of(name)).precision for name in ("mine", "theirs")]
     assert found == ["bfloat16", "float32"]
-    with pytest.raises(samples.SampleError, match="computed in bfloat16, .*in float32"):
-        samples.paired(path_of("mine"), path_of("theirs"), ["sums"], [])
+    with pytest.raises(sample_files.SampleError, match="computed in bfloat16, .*in float32"):
+        sample_files.have_same_tokens(path_of("mine"), path_of("theirs"), ["sums"], [])
 
 
 def test_a_sibling_reads_its_references_tokens_whatever_tokenizer_it_has(project):
@@ -114,16 +114,16 @@ def test_a_sibling_reads_its_references_tokens_whatever_tokenizer_it_has(project
     organism(project, "think-s0", (2,), tokenizer=turned_tokenizer())
     sample.main("base-s0", "base-s0")
     sample.main("sft-s0", "base-s0")
-    assert samples.paired(path_of("base-s0"), path_of("sft-s0"), ["sums"], [])
+    assert sample_files.have_same_tokens(path_of("base-s0"), path_of("sft-s0"), ["sums"], [])
     sample.main("think-s0", "think-s0")  # by its own, to show that it is another one
-    with pytest.raises(samples.SampleError, match="hold other tokens of sums"):
-        samples.paired(path_of("base-s0"), path_of("think-s0"), ["sums"], [])
+    with pytest.raises(sample_files.SampleError, match="hold other tokens of sums"):
+        sample_files.have_same_tokens(path_of("base-s0"), path_of("think-s0"), ["sums"], [])
 
 
 def test_each_state_holds_the_values_of_its_own_weights(project):
     organism(project, "base-s0", (0, 4, 16))
     sample.main("base-s0", "base-s0")
-    rows = samples.read_rows(path_of("base-s0"), "sums")
+    rows = sample_files.read_tokens(path_of("base-s0"), "sums")
     lines = (project / "data/tasks/sums.jsonl").read_text().splitlines()
     ids = reading_tokenizer()(json.loads(lines[5])["prompt"], return_tensors="pt")["input_ids"]
     mine = rows.prompt == 5
@@ -131,7 +131,7 @@ def test_each_state_holds_the_values_of_its_own_weights(project):
     def check(name, model):
         with torch.inference_mode():
             hidden = model(ids, output_hidden_states=True).hidden_states
-        found = samples.read_values(path_of("base-s0"), name, "sums")[:, mine]
+        found = sample_files.read_values(path_of("base-s0"), name, "sums")[:, mine]
         expected = torch.stack([hidden[0], hidden[1], hidden[2]])[:, 0, rows.position[mine]]
         np.testing.assert_allclose(found[:3], expected.numpy(), atol=1e-5)
         np.testing.assert_allclose(found[-1], hidden[-1][0, rows.position[mine]].numpy(), atol=1e-5)
@@ -151,7 +151,7 @@ def test_the_untrained_state_says_its_seed_and_the_trained_ones_their_weights(pr
     organism(project, "base-s0", (0, 4))
     configure(seed=9)
     sample.main("base-s0", "base-s0")
-    found = {state.name: state for state in samples.read_states(path_of("base-s0"))}
+    found = {state.name: state for state in sample_files.read_states(path_of("base-s0"))}
     assert found["untrained"].weight_hash == "random, seed 9"
     assert len({state.weight_hash for state in found.values()}) == len(found) == 3
     assert {state.architecture for state in found.values()} == {found["final"].architecture}
@@ -161,7 +161,7 @@ def test_a_last_checkpoint_of_other_weights_than_the_model_is_kept(project):
     organism(project, "base-s0", (0, 4), last=99)
     sample.main("base-s0", "base-s0")
     assert states("base-s0") == {"untrained": -1, "step-0": 0, "step-4": 4, "final": 4}
-    early, final = (samples.read_values(path_of("base-s0"), name, "sums") for name in ("step-4", "final"))
+    early, final = (sample_files.read_values(path_of("base-s0"), name, "sums") for name in ("step-4", "final"))
     assert not np.allclose(early, final)
 
 
@@ -175,13 +175,13 @@ def test_of_many_checkpoints_the_first_the_last_and_some_between_are_taken(proje
 def test_every_prompt_has_its_sink_and_so_many_drawn_tokens_that_depend_on_the_seed(project):
     organism(project, "base-s0", (0,))
     sample.main("base-s0", "base-s0")
-    first = samples.read_rows(path_of("base-s0"), "sums")
+    first = sample_files.read_tokens(path_of("base-s0"), "sums")
     np.testing.assert_array_equal(first.prompt, np.repeat(np.arange(PROMPTS), 3))
     assert (first.position[::3] == 0).all() and (first.position.reshape(-1, 3)[:, 1:] > 0).all()
     assert (np.diff(first.position.reshape(-1, 3)) > 0).all()
     configure(seed=1)
     sample.main("base-s0", "base-s0")
-    other = samples.read_rows(path_of("base-s0"), "sums")
+    other = sample_files.read_tokens(path_of("base-s0"), "sums")
     assert not np.array_equal(first.position, other.position) and first.token_hash == other.token_hash
 
 
@@ -196,7 +196,7 @@ def test_every_task_has_rows_and_values_of_its_own_name(project):
     organism(project, "base-s0", (0,))
     configure(tasks=("sums", "facts"))
     sample.main("base-s0", "base-s0")
-    sums, facts = (samples.read_values(path_of("base-s0"), "final", task) for task in ("sums", "facts"))
+    sums, facts = (sample_files.read_values(path_of("base-s0"), "final", task) for task in ("sums", "facts"))
     np.testing.assert_array_equal(sums, facts)  # the same prompts under two names
 
 
@@ -227,11 +227,11 @@ def test_a_run_has_the_last_of_its_checkpoints_as_its_final_state_and_no_copy_of
     (project / "data/registry/runs.yaml").write_text(yaml.safe_dump({"mine": entry}))
     sample.main("mine", None)
     assert states("mine") == {"untrained": -1, "step-0": 0, "final": 8}
-    local_final = samples.read_values(path_of("mine"), "final", "sums")
+    local_final = sample_files.read_values(path_of("mine"), "final", "sums")
     save(project / "data/models/base-s0/checkpoints/step-8", 8)
     save(project / "data/models/base-s0", 8)
     sample.main("base-s0", "base-s0")
-    np.testing.assert_array_equal(samples.read_values(path_of("base-s0"), "final", "sums"), local_final)
+    np.testing.assert_array_equal(sample_files.read_values(path_of("base-s0"), "final", "sums"), local_final)
 
 
 def test_a_run_that_is_not_registered_is_named(project):

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from stages.drift.params import Drift
-from stages.drift.samples import FINAL, UNTRAINED, Header, Rows, State, write_samples
+from stages.drift.sample_files import FINAL, UNTRAINED, ModelState, SampledTokens, SampleHeader, write_samples
 from tests.support.drift_toy import clusters
 from tests.support.project import ROOT
 
@@ -28,10 +28,10 @@ def params(**changes) -> Drift:
     return Drift(**SMALL | changes)
 
 
-def rows(prompts: int = PROMPTS) -> Rows:
+def rows(prompts: int = PROMPTS) -> SampledTokens:
     """Position 0 of every prompt beside its drawn tokens."""
     prompt = np.repeat(np.arange(prompts), PER_PROMPT + 1)
-    return Rows(prompt, np.tile(np.arange(PER_PROMPT + 1) * 3, prompts), "tokens")
+    return SampledTokens(prompt, np.tile(np.arange(PER_PROMPT + 1) * 3, prompts), "tokens")
 
 
 def values(
@@ -56,12 +56,12 @@ def write(
         found = [(state("step-10", 10), early), *found, (state(UNTRAINED, -1), far)]
     path = folder / f"{model}.h5"
     shown = {task: rows()._replace(token_hash=token_hash) for task in TASKS}
-    write_samples(path, Header(model, "float32", {"numpy": "2"}), shown, iter(found))
+    write_samples(path, SampleHeader(model, "float32", {"numpy": "2"}), shown, iter(found))
     return path
 
 
-def state(name: str, step: int) -> State:
-    return State(name, step, "toy", f"weights of {name}", "local")
+def state(name: str, step: int) -> ModelState:
+    return ModelState(name, step, "toy", f"weights of {name}", "local")
 
 
 def project(folder: Path, **changes) -> Path:

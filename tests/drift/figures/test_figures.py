@@ -8,37 +8,34 @@ from numpy.testing import assert_allclose
 from scipy.stats import t
 
 from stages.drift import measure as drift
-from stages.drift.curves import neighbours
-from stages.drift.figures import clouds as drift_clouds
-from stages.drift.figures import depth as drift_depth
-from stages.drift.figures import pairs as drift_pairs
-from stages.drift.figures import steps as drift_steps
+from stages.drift.compared_models import compared_models
+from stages.drift.depth_curves import curve_rows
+from stages.drift.figures import depth_curves, pairs, profiles, transitions
 from stages.drift.figures.inputs import (
     ALONE,
     curve_table,
+    depth_names,
     headline,
-    mean_by_point,
-    name_points,
-    point_names,
+    mean_by_depth,
+    name_depths,
     read_inputs,
 )
 from stages.drift.params import Drift, load_scope
-from stages.drift.samples import FINAL, Header, write_samples
-from stages.drift.subjects import subjects_of
+from stages.drift.sample_files import FINAL, SampleHeader, write_samples
 from stages.shared.figure_style import save, sheet
 from stages.shared.params import load
 from tests.support import drift_study as study
 
 FIGURES = {
-    "curve": (drift_depth.layers_table, drift_depth.draw_layers),
-    "models": (drift_depth.models_table, drift_depth.draw_models),
-    "layers": (drift_pairs.layers_table, drift_pairs.draw_layers),
-    "checkpoints": (drift_pairs.checkpoints_table, drift_pairs.draw_checkpoints),
-    "distances": (drift_pairs.distances_table, drift_pairs.draw_distances),
-    "profile": (drift_clouds.profile_table, drift_clouds.draw_profile),
-    "norms": (drift_clouds.norms_table, drift_clouds.draw_norms),
-    "bases": (drift_steps.bases_table, drift_steps.draw_bases),
-    "transitions": (lambda read: read.transitions, drift_steps.draw_transitions),
+    "curve": (depth_curves.layers_table, depth_curves.draw_layers),
+    "models": (depth_curves.models_table, depth_curves.draw_models),
+    "layers": (pairs.layers_table, pairs.draw_layers),
+    "checkpoints": (pairs.checkpoints_table, pairs.draw_checkpoints),
+    "distances": (pairs.distances_table, pairs.draw_distances),
+    "profile": (profiles.profile_table, profiles.draw_profile),
+    "norms": (profiles.norms_table, profiles.draw_norms),
+    "bases": (transitions.bases_table, transitions.draw_bases),
+    "transitions": (lambda read: read.transitions, transitions.draw_transitions),
 }
 SPIKE = 5
 SINK = 40.0
@@ -53,7 +50,7 @@ def gathered(root):
         patch.setenv("JOBS", "1")
         drift.main()
         params = load("drift", Drift)
-        return read_inputs(root / "data/drift/records", root / "plots/drift", subjects_of(params, load_scope()), params)
+        return read_inputs(root / "data/drift/records", root / "plots/drift", compared_models(params, load_scope()), params)
 
 
 def rewrite(root, model, stacks, states=(FINAL,)):
@@ -63,7 +60,7 @@ def rewrite(root, model, stacks, states=(FINAL,)):
     path = root / "data/drift/samples" / f"{model}.h5"
     write_samples(
         path,
-        Header(model, "float32", {"numpy": "2"}),
+        SampleHeader(model, "float32", {"numpy": "2"}),
         shown,
         iter((study.state(state, 10 * i), values) for i, state in enumerate(states, 1)),
     )
@@ -167,7 +164,7 @@ def test_every_figure_is_small_twice_the_same_and_cuts_nothing_off(name, a_study
     assert min(box.x0, box.y0, width - box.x1, height - box.y1) > -0.01
 
 
-@pytest.mark.parametrize(("name", "reason"), [("models", ALONE), ("checkpoints", drift_pairs.NO_CHECKPOINTS)])
+@pytest.mark.parametrize(("name", "reason"), [("models", ALONE), ("checkpoints", pairs.NO_CHECKPOINTS)])
 def test_a_figure_without_anything_to_show_says_why(name, reason, alone):
     table, draw = FIGURES[name]
     assert table(alone).empty and len(table(alone).columns)
@@ -175,11 +172,11 @@ def test_a_figure_without_anything_to_show_says_why(name, reason, alone):
 
 
 def test_points_are_the_embedding_the_layers_and_the_final_norm():
-    assert point_names(4) == ["emb", "0", "1", "norm"]
+    assert depth_names(4) == ["emb", "0", "1", "norm"]
     axes = sheet(2, "", "").subplots()
-    name_points(axes.xaxis, 4, steps=True)
+    name_depths(axes.xaxis, 4, steps=True)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["emb→0", "0→1", "1→norm"]
-    name_points(axes.xaxis, 40)
+    name_depths(axes.xaxis, 40)
     assert len(axes.get_xticks()) <= 12
 
 
@@ -187,9 +184,9 @@ def test_points_are_the_embedding_the_layers_and_the_final_norm():
 
 
 def test_the_curve_stands_between_its_bounds_and_beside_what_it_is_compared_with(pair):
-    rows = drift_depth.layers_table(pair)
+    rows = depth_curves.layers_table(pair)
     levels = set(rows["series"]) - {"w2"}
-    assert levels == set(drift_depth.LEVELS)
+    assert levels == set(depth_curves.LEVELS)
     assert set(rows.loc[rows["series"].isin(levels), "line"]) == {"base"}  # of siblings the curve alone
     base = rows[rows["line"] == "base"].set_index(["series", "point"])["value"]
     assert len(base["w2"]) == len(base["rotated"]) == len(base["legacy_rotated"]) == study.POINTS - 1
@@ -201,19 +198,19 @@ def test_levels_between_points_are_the_mean_of_both(pair):
     records = pair.records
     chosen = (records["kind"] == "noisy") & (records["line"] == "base") & (records["measure"] == "w2")
     at = records[chosen].groupby("point")["value"].mean().to_numpy()
-    rows = drift_depth.layers_table(pair)
+    rows = depth_curves.layers_table(pair)
     assert_allclose(rows.loc[rows["series"] == "noisy", "value"], (at[1:] + at[:-1]) / 2)
 
 
 def test_an_untrained_state_that_was_not_sampled_has_neither_row_nor_label(alone):
-    assert "untrained" not in set(drift_depth.layers_table(alone)["series"])
+    assert "untrained" not in set(depth_curves.layers_table(alone)["series"])
     assert "untrained" not in words(drawn("curve", alone))
 
 
 def test_a_rotation_that_would_flatten_the_curves_is_written(pair):
-    rows = drift_depth.layers_table(pair)
+    rows = depth_curves.layers_table(pair)
     rotated = rows.loc[rows["series"] == "rotated", "value"]
-    figure = drift_depth.draw_layers(rows, pair)
+    figure = depth_curves.draw_layers(rows, pair)
     assert f"{rotated.min():.2g} to {rotated.max():.2g}, above the axis" in words(figure)
     assert figure.axes[1].get_ylim()[1] < rotated.min()
 
@@ -226,7 +223,7 @@ def test_captions_state_the_sample(name, pair):
 
 def test_bands_are_students_intervals_of_the_means_over_tasks(uneven):
     rows = curve_table(uneven, ["base"], "layers")
-    records = neighbours(headline(uneven, "layers"), "layers")
+    records = curve_rows(headline(uneven, "layers"), "layers")
     errors = records.pivot(index="task", columns="point", values="standard_error")
     of_mean = np.sqrt((errors**2).sum()) / len(errors)  # tasks are independent
     assert (of_mean > 0).all()
@@ -249,7 +246,7 @@ def test_models_are_on_a_logarithmic_axis_and_say_their_late_share(pair):
 
 
 def test_distances_between_layers_add_up_along_a_straight_course(pair):
-    base = drift_pairs.layers_table(pair).query("line == 'base'").set_index(["point", "other_point"])["value"]
+    base = pairs.layers_table(pair).query("line == 'base'").set_index(["point", "other_point"])["value"]
     assert len(base) == study.POINTS * (study.POINTS - 1) // 2
     assert base[0, study.POINTS - 1] == pytest.approx(study.STEPS.sum(), rel=1e-3)
 
@@ -264,7 +261,7 @@ def test_the_base_is_drawn_as_it_is_and_its_sibling_as_a_change(pair):
 
 
 def test_checkpoints_stand_in_the_order_of_training(pair):
-    rows = drift_pairs.checkpoints_table(pair)
+    rows = pairs.checkpoints_table(pair)
     assert set(zip(rows["other_state"], rows["state"], strict=True)) == {("step-10", FINAL)}
     assert "10→end" in words(drawn("checkpoints", pair))
 
@@ -272,13 +269,13 @@ def test_checkpoints_stand_in_the_order_of_training(pair):
 def test_the_titles_of_simple_distances_hold_spearmans_correlation(pair):
     text = words(drawn("distances", pair))
     assert "√ identity cost: ρ = 1.000" in text
-    assert text.count("ρ = ") == len(drift_pairs.SIMPLE)
+    assert text.count("ρ = ") == len(pairs.SIMPLE_DISTANCES)
 
 
 def test_checkpoints_between_which_nothing_moved_are_said_so(still):
-    rows = drift_pairs.checkpoints_table(still)
+    rows = pairs.checkpoints_table(still)
     assert (rows["value"] == 0).all()
-    assert caption(drift_pairs.draw_checkpoints(rows, still)) == drift_pairs.NO_MOVEMENT
+    assert caption(pairs.draw_checkpoints(rows, still)) == pairs.NO_MOVEMENT
 
 
 def test_a_shallower_model_has_no_cells_beyond_its_final_norm(crowd):
@@ -289,9 +286,9 @@ def test_a_shallower_model_has_no_cells_beyond_its_final_norm(crowd):
 
 
 def test_lines_that_find_no_room_are_named(crowd):
-    shown = drift_pairs.layers_table(crowd)["line"].unique()
-    assert len(shown) == drift_pairs.MOST_PANELS
-    for line in set(crowd.families) - set(shown):
+    shown = pairs.layers_table(crowd)["line"].unique()
+    assert len(shown) == pairs.MOST_PANELS
+    for line in set(crowd.recipes) - set(shown):
         assert line in "".join(drawn("layers", crowd).texts[1].get_text().split())
 
 
@@ -306,7 +303,7 @@ def test_titles_of_neighbouring_panels_do_not_meet(crowd):
 
 
 def test_a_sink_lifts_the_largest_norm_of_the_clouds_that_hold_it(spiked):
-    rows = drift_clouds.norms_table(spiked).set_index(["tokens", "measure", "point"])["value"].sort_index()
+    rows = profiles.norms_table(spiked).set_index(["tokens", "measure", "point"])["value"].sort_index()
     ratio = rows["with_sinks", "norm_maximum"] / rows["content", "norm_maximum"]
     assert (ratio > SINK / 3).all()
     content, with_sinks = drawn("norms", spiked).axes
@@ -316,11 +313,11 @@ def test_a_sink_lifts_the_largest_norm_of_the_clouds_that_hold_it(spiked):
 
 
 def test_profiles_hold_every_measure_at_every_point(pair):
-    rows = drift_clouds.profile_table(pair)
+    rows = profiles.profile_table(pair)
     counts = rows.groupby(["line", "measure"]).size()
-    assert set(counts.index.get_level_values("measure")) == set(drift_clouds.SHOWN) and set(counts) == {study.POINTS}
-    scales = dict(zip(drift_clouds.SHOWN, (axes.get_yscale() for axes in drawn("profile", pair).axes), strict=False))
-    assert {measure for measure, scale in scales.items() if scale == "log"} == set(drift_clouds.LOGARITHMIC)
+    assert set(counts.index.get_level_values("measure")) == set(profiles.PROFILE_MEASURES) and set(counts) == {study.POINTS}
+    scales = dict(zip(profiles.PROFILE_MEASURES, (axes.get_yscale() for axes in drawn("profile", pair).axes), strict=False))
+    assert {measure for measure, scale in scales.items() if scale == "log"} == set(profiles.LOGARITHMIC)
 
 
 # steps
@@ -343,7 +340,7 @@ def test_segments_are_drawn_at_their_levels(spiked):
 
 
 def test_every_basis_is_over_its_own_mean(pair):
-    rows = drift_steps.bases_table(pair)
+    rows = transitions.bases_table(pair)
     assert_allclose(rows.groupby(["line", "kind", "basis"])["relative"].mean(), 1)
     labels = {line.get_label() for line in drawn("bases", pair).axes[0].lines}
     assert labels == {"raw", "unit", "shared_pca", "shared_pca_unit"}
@@ -351,4 +348,4 @@ def test_every_basis_is_over_its_own_mean(pair):
 
 def test_a_mean_over_tasks_is_missing_where_a_task_is():
     rows = pd.DataFrame({"line": ["base"] * 4, "point": [0, 0, 1, 1], "value": [1.0, np.nan, 2.0, 4.0]})
-    assert mean_by_point(rows)["value"].tolist() == pytest.approx([np.nan, 3.0], nan_ok=True)
+    assert mean_by_depth(rows)["value"].tolist() == pytest.approx([np.nan, 3.0], nan_ok=True)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from stages.drift import measure as drift
-from stages.drift.samples import Header, SampleError, write_samples
+from stages.drift.sample_files import SampleError, SampleHeader, write_samples
 from stages.drift.tables import COLUMNS, DRIFT_TABLES
 from tests.support import drift_study as study
 
@@ -63,7 +63,7 @@ def cut(path):
 
 def rewrite(path, values, precision):
     rows = dict.fromkeys(values, study.rows())
-    write_samples(path, Header("sft-s0", precision, {}), rows, iter([(study.state("final", 1), values)]))
+    write_samples(path, SampleHeader("sft-s0", precision, {}), rows, iter([(study.state("final", 1), values)]))
 
 
 @pytest.mark.parametrize(("damage", "message"), [

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr, t
 
-from stages.drift.comparisons import SIZES, Subject
-from stages.drift.curves import Curve
+from stages.drift.compared_models import ComparedModel
+from stages.drift.comparisons import SIZES
+from stages.drift.depth_curves import DepthCurve
 from stages.drift.metrics import late_share, mean_over_depth, summarise
 from tests.support import drift_study as study
 
 HALVES, STEPS = 15, 11
-BASE, SFT = Subject("base-s0", "base-s0"), Subject("sft-s0", "base-s0")
+BASE, SFT = ComparedModel("base-s0", "base-s0"), ComparedModel("sft-s0", "base-s0")
 
 
 def at(model, task, point, other, kind, reference="base-s0"):
@@ -69,11 +70,11 @@ FLAT = np.ones(STEPS)
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
 def test_intervals_are_students_of_as_many_degrees_as_there_are_halves(confidence):
     deviations = np.random.default_rng(0).standard_normal((HALVES, 9))
-    found = mean_over_depth(Curve(np.arange(9.0), deviations, "raw"), confidence)
+    found = mean_over_depth(DepthCurve(np.arange(9.0), deviations), confidence)
     error = np.sqrt((deviations.mean(axis=1) ** 2).mean())
     reach = t.ppf(0.5 + confidence / 2, HALVES) * error
     assert found == pytest.approx((4, error, 4 - reach, 4 + reach))
-    share = late_share(Curve(1 + np.arange(9.0), deviations, "raw"), confidence)
+    share = late_share(DepthCurve(1 + np.arange(9.0), deviations), confidence)
     assert share.high - share.value == pytest.approx(t.ppf(0.5 + confidence / 2, HALVES) * share.standard_error)
     assert share.value - share.low == pytest.approx(share.high - share.value)
 
@@ -86,7 +87,7 @@ def test_intervals_of_a_late_share_cover_it_as_often_as_they_say():
     expected, covered = late / (early + middle + late), 0
     for _ in range(600):
         y, deviations = (truth + error * generator.standard_normal(9), error * generator.standard_normal((HALVES, 9)))
-        found = late_share(Curve(y, deviations, "raw"), 0.9)
+        found = late_share(DepthCurve(y, deviations), 0.9)
         covered += found.low <= expected <= found.high
     assert 0.86 < covered / 600 < 0.94
 
@@ -143,7 +144,7 @@ def test_several_families_of_siblings_vary_over_families():
     shifts = (-0.1, 0.0, 0.1, 0.2)
     subjects, layers, models = [], {}, {}
     for seed, shift in enumerate(shifts):
-        subjects += [Subject(f"base-s{seed}", f"base-s{seed}"), Subject(f"sft-s{seed}", f"base-s{seed}")]
+        subjects += [ComparedModel(f"base-s{seed}", f"base-s{seed}"), ComparedModel(f"sft-s{seed}", f"base-s{seed}")]
         layers |= {(f"{name}-s{seed}", "one"): FLAT for name in ("base", "sft")}
         models[f"sft-s{seed}", "one"] = np.full(STEPS + 1, 1 + shift)
     metrics, made = summarise(tables(layers, models, error=5.0), subjects, study.params())

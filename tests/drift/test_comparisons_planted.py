@@ -9,14 +9,15 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from stages.drift.clouds import half_rows
-from stages.drift.comparisons import Subject, measure_task
-from stages.drift.distances import debiased, within
-from stages.drift.samples import Header, write_samples
+from stages.drift.compared_models import ComparedModel
+from stages.drift.comparisons import measure_task
+from stages.drift.distances import debiased_squared_w2, squared_w2_of_halves
+from stages.drift.sample_files import SampleHeader, write_samples
 from stages.geometry.transport import common_epsilon, debiased_entropic, entropic_transport, exact_w2, unit_norm
 from tests.support import drift_study as study
 from tests.support.drift_toy import clusters, compress, course, merge, rotate, shift, split
 
-BASE, SIBLING = Subject("base-s0", "base-s0"), Subject("sft-s0", "base-s0")
+BASE, SIBLING = ComparedModel("base-s0", "base-s0"), ComparedModel("sft-s0", "base-s0")
 ROWS = study.rows()
 MASSIVE = {"base": 4, "sibling": 10, "early": 31, "untrained": 52}
 """Drawn tokens, each far too long in one of the stacks alone."""
@@ -33,7 +34,7 @@ def along(seed=0, spread=1.0):
 
 def write(folder, model, states):
     written = ((study.state(name, step), {"one": values}) for (name, step), values in states.items())
-    write_samples(folder / f"{model}.h5", Header(model, "float32", {}), {"one": ROWS}, written)
+    write_samples(folder / f"{model}.h5", SampleHeader(model, "float32", {}), {"one": ROWS}, written)
 
 
 def tables(folder, subject, **changes):
@@ -235,7 +236,7 @@ def test_other_tokens_of_one_distribution_are_no_distance_once_debiased_and_a_sh
         return clusters(2, study.PROMPTS, study.PER_PROMPT, study.D, seed).values
 
     def debiased_of(x, y):
-        return debiased(x, y, halves, within(x, halves), within(y, halves))
+        return debiased_squared_w2(x, y, halves, squared_w2_of_halves(x, halves), squared_w2_of_halves(y, halves))
 
     nulls = np.array([debiased_of(sample(seed), sample(1000 + seed)) for seed in range(40)])
     plain = np.mean([exact_w2(sample(seed), sample(1000 + seed)).value ** 2 for seed in range(5)])

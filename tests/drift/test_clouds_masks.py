@@ -3,21 +3,21 @@
 import numpy as np
 import pytest
 
-from stages.drift.clouds import content, half_rows, in_basis, with_sinks
-from stages.drift.samples import Rows
+from stages.drift.clouds import content_mask, half_rows, in_basis, sinks_mask
+from stages.drift.sample_files import SampledTokens
 from tests.support import drift_study as study
 
 
 def uneven(counts):
     """Position 0 and so many drawn tokens of each prompt."""
     prompt = np.repeat(np.arange(len(counts)), np.array(counts) + 1)
-    return Rows(prompt, np.concatenate([np.arange(count + 1) for count in counts]), "tokens")
+    return SampledTokens(prompt, np.concatenate([np.arange(count + 1) for count in counts]), "tokens")
 
 
 @pytest.mark.parametrize("counts", [[2, 2, 2], [1, 3, 2, 5], [2, 0, 1], [0, 0, 2]])
 def test_with_sinks_has_as_many_rows_of_each_prompt_as_content(counts):
     rows = uneven(counts)
-    mask = with_sinks(rows)
+    mask = sinks_mask(rows)
     np.testing.assert_array_equal(np.bincount(rows.prompt[mask], minlength=len(counts)), counts)
     for prompt, count in enumerate(counts):
         kept = rows.position[mask & (rows.prompt == prompt)]
@@ -36,7 +36,7 @@ def test_a_token_is_massive_against_drawn_tokens_whatever_the_sinks_are():
     norms[4] = 15.0
     drawn = norms[rows.position > 0]
     assert np.median(drawn) == 1 and np.median(norms) == 2
-    kept = content(rows, lengths(norms))
+    kept = content_mask(rows, lengths(norms))
     assert not kept[4] and kept.sum() == 19
 
 
@@ -44,13 +44,13 @@ def test_a_token_is_massive_against_drawn_tokens_whatever_the_sinks_are():
 def test_ten_medians_are_the_bound(factor, left_out):
     rows, norms = uneven([2] * 10), np.ones(30)
     norms[7] = factor
-    assert content(rows, lengths(norms))[7] != left_out
+    assert content_mask(rows, lengths(norms))[7] != left_out
 
 
 def test_each_stack_has_its_own_median():
     """A model four times as long has no massive tokens for that."""
     rows, values = study.rows(), study.values()
-    np.testing.assert_array_equal(content(rows, values, 40 * values), rows.position > 0)
+    np.testing.assert_array_equal(content_mask(rows, values, 40 * values), rows.position > 0)
 
 
 def test_the_shared_basis_is_that_of_all_rows_together():

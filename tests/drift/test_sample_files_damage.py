@@ -4,19 +4,19 @@ import h5py
 import numpy as np
 import pytest
 
-from stages.drift.samples import (
-    Header,
+from stages.drift.sample_files import (
     SampleError,
-    paired,
+    SampleHeader,
+    have_same_tokens,
     read_header,
-    read_rows,
     read_states,
+    read_tokens,
     read_values,
     write_samples,
 )
 from tests.support import drift_study as study
 
-HEADER = Header("gpt2", "float32", {"torch": "2", "numpy": "1"})
+HEADER = SampleHeader("gpt2", "float32", {"torch": "2", "numpy": "1"})
 
 
 def write(path, states, tasks=("one",)):
@@ -75,9 +75,9 @@ def test_a_file_cut_anywhere_is_refused_by_every_reader(path, share):
     for read in (
         lambda: read_header(path),
         lambda: read_states(path),
-        lambda: read_rows(path, "one"),
+        lambda: read_tokens(path, "one"),
         lambda: read_values(path, "final", "one"),
-        lambda: paired(path, path, ["one"], []),
+        lambda: have_same_tokens(path, path, ["one"], []),
     ):
         with pytest.raises(SampleError, match="gpt2.h5 is no complete file of sampled tokens .*dvc repro drift"):
             read()
@@ -98,7 +98,7 @@ def test_a_part_that_is_not_there_is_refused_with_the_file(path, part):
     with h5py.File(path, "a") as file:
         del file[part]
     read = (
-        (lambda: read_rows(path, "one")) if part.startswith("tokens") else (lambda: read_values(path, "final", "one"))
+        (lambda: read_tokens(path, "one")) if part.startswith("tokens") else (lambda: read_values(path, "final", "one"))
     )
     with pytest.raises(SampleError, match="gpt2.h5 .*dvc repro drift"):
         read()
@@ -106,9 +106,9 @@ def test_a_part_that_is_not_there_is_refused_with_the_file(path, part):
 
 def test_a_task_that_one_of_two_lacks_is_named(path, tmp_path):
     write(tmp_path / "more.h5", [("final", 1)], ("one", "two"))
-    assert paired(path, tmp_path / "more.h5", ["one"], [])
+    assert have_same_tokens(path, tmp_path / "more.h5", ["one"], [])
     with pytest.raises(SampleError, match="gpt2.h5 holds no tokens of two"):
-        paired(tmp_path / "more.h5", path, ["one", "two"], [])
+        have_same_tokens(tmp_path / "more.h5", path, ["one", "two"], [])
 
 
 def test_the_second_task_is_compared_as_the_first(tmp_path):
@@ -117,4 +117,4 @@ def test_the_second_task_is_compared_as_the_first(tmp_path):
     write(tmp_path / "a.h5", [("final", 1)], ("one", "two"))
     write_samples(tmp_path / "b.h5", HEADER, rows, iter([(study.state("final", 1), values)]))
     with pytest.raises(SampleError, match="a.h5 and .*b.h5 hold other tokens of two"):
-        paired(tmp_path / "a.h5", tmp_path / "b.h5", ["one", "two"], [])
+        have_same_tokens(tmp_path / "a.h5", tmp_path / "b.h5", ["one", "two"], [])

@@ -2,15 +2,15 @@
 
 import pytest
 
-from stages.drift.params import Scope
-from stages.drift.subjects import subjects_of
+from stages.drift.compared_models import compared_models
+from stages.drift.params import DriftScope
 from stages.models.names import recipe_of
 from stages.shared.params import ParamsError
 from tests.support import drift_study as study
 
 
 def subjects(seeds=(), models=None, **changes):
-    return [tuple(one) for one in subjects_of(study.params(**changes), Scope(list(seeds), models or {}, ["one"]))]
+    return [tuple(one) for one in compared_models(study.params(**changes), DriftScope(list(seeds), models or {}, ["one"]))]
 
 
 def test_organisms_of_every_family_stand_against_their_own_base():

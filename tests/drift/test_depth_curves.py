@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.drift.comparisons import Subject
-from stages.drift.curves import Curve, curve, families_of, neighbours, size_curve
+from stages.drift.compared_models import ComparedModel, by_recipe
+from stages.drift.depth_curves import DepthCurve, curve_rows, depth_curve, size_curve
 from stages.shared.tables import TableError
 
 POINTS, HALVES, WRONG = 7, 15, 99.0
@@ -47,14 +47,13 @@ DRAWS = {key: noise(number) for number, key in enumerate(Y)}
 
 
 def test_a_curve_is_the_mean_over_tasks_of_neighbours_in_its_own_basis_tokens_state_and_measure():
-    found = curve(tables(Y, DRAWS), ["base-s0"], "layers", "w2", "raw")
+    found = depth_curve(tables(Y, DRAWS), ["base-s0"], "layers", "w2")
     np.testing.assert_allclose(found.y, 2 * np.arange(1.0, 8.0))
     assert found.basis == "raw"
 
-
 def test_tasks_are_independent_and_so_their_variances_add_up():
     """Var of a mean of two: (v1 + v2) / 4, of the contrast of two points as of a point."""
-    found = curve(tables(Y, DRAWS), ["base-s0"], "layers", "w2", "raw")
+    found = depth_curve(tables(Y, DRAWS), ["base-s0"], "layers", "w2")
     one, two = (DRAWS[key] for key in Y)
     np.testing.assert_allclose(
         found.standard_errors, np.sqrt(((one**2).mean(axis=0) + (two**2).mean(axis=0)) / 4), rtol=1e-12
@@ -68,13 +67,13 @@ def test_errors_of_a_mean_over_independent_tasks_are_those_of_repeated_draws():
     scales = np.array([1.0, 3.0])
     means = (scales[:, None] * generator.standard_normal((2, 20_000))).mean(axis=0)
     draws = {key: scale * generator.standard_normal((2000, 1)) for key, scale in zip(Y, scales, strict=True)}
-    found = curve(tables({key: np.ones(1) for key in Y}, draws), ["base-s0"], "layers", "w2", "raw")
+    found = depth_curve(tables({key: np.ones(1) for key in Y}, draws), ["base-s0"], "layers", "w2")
     assert found.standard_errors[0] == pytest.approx(means.std(), rel=0.05)
 
 
 def test_several_families_vary_among_each_other_whatever_their_prompts_do():
     values = {(f"base-s{seed}", "one"): np.arange(1.0, 8.0) + shift for seed, shift in enumerate((-1.0, 0.0, 1.0))}
-    found = curve(
+    found = depth_curve(
         tables(values, dict.fromkeys(values, noise(0))), [model for model, _ in values], "layers", "w2", "raw"
     )
     np.testing.assert_allclose(found.y, np.arange(1.0, 8.0))
@@ -99,22 +98,22 @@ def test_a_size_is_the_mean_of_logarithms_over_tasks():
 
 def test_rows_of_models_are_kept_at_their_own_point():
     rows = pd.DataFrame([place("sft-s0", "one", point, point, "models") for point in range(3)])
-    assert len(neighbours(rows, "models")) == 3 and neighbours(rows, "layers").empty
+    assert len(curve_rows(rows, "models")) == 3 and curve_rows(rows, "layers").empty
 
 
 def test_standard_errors_are_the_root_mean_square_of_deviations():
-    found = Curve(np.zeros(2), np.array([[3.0, 0], [-4, 1]]), "raw")
+    found = DepthCurve(np.zeros(2), np.array([[3.0, 0], [-4, 1]]))
     np.testing.assert_allclose(found.standard_errors, [np.sqrt(12.5), np.sqrt(0.5)])
 
 
 def test_a_model_without_rows_is_named_with_the_fix():
     with pytest.raises(TableError, match="no distances of sft-s0: rebuild them with `dvc repro drift`"):
-        curve(tables(Y, DRAWS), ["sft-s0"], "layers", "w2", "raw")
+        depth_curve(tables(Y, DRAWS), ["sft-s0"], "layers", "w2")
 
 
 def test_a_recipe_is_one_line_in_all_families_and_other_models_stand_alone():
-    subjects = [Subject(f"{name}-s{seed}", f"base-s{seed}") for seed in (0, 1) for name in ("base", "sft")]
-    found = families_of([*subjects, Subject("gpt2", "gpt2")])
+    subjects = [ComparedModel(f"{name}-s{seed}", f"base-s{seed}") for seed in (0, 1) for name in ("base", "sft")]
+    found = by_recipe([*subjects, ComparedModel("gpt2", "gpt2")])
     assert {line: [one.model for one in members] for line, members in found.items()} == {
         "base": ["base-s0", "base-s1"], "sft": ["sft-s0", "sft-s1"], "gpt2": ["gpt2"],
     }  # fmt: skip
