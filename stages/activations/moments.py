@@ -42,9 +42,9 @@ class _BatchSum(NamedTuple):
     """The sums over the rows (n, d) of one batch."""
 
     mean: Tensor
-    """(d,) float64"""
+    """Mean (d,), float64"""
     total: Tensor
-    """(d,) float64, Σ x"""
+    """Σ x (d,), float64"""
     n: int
 
 

@@ -23,14 +23,14 @@ Choices = Annotated[list[Item], Field(min_length=1), AfterValidator(_without_rep
 
 
 class Quality(Group):
-    """Bounds of the quality gate."""
+    """The bounds of the quality gate."""
 
     usable: float = Field(gt=0, le=1)
     """Smallest share of usable prompts with which the stage succeeds."""
     norm_low: float = Field(gt=0)
     """Smallest Euclidean norm of a usable activation vector."""
     norm_high: float
-    """Largest one."""
+    """Largest Euclidean norm of a usable activation vector."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Quality:
@@ -40,29 +40,31 @@ class Quality(Group):
 
 
 class Collect(Group):
+    """The parameters of collection: prompts, what is read of them, precision, storage and the quality gate."""
+
     prompts: int = Field(ge=2)
-    """Per task: the first so many of the held-out split."""
+    """Number of prompts per task, the first of the held-out split."""
     aggregations: Choices[Aggregation]
     reasoning: Annotated[list[str], AfterValidator(_without_repeats)] = []
-    """Keys of a task's rows that may hold the worked solution, the first that the task has."""
+    """Keys of a task's rows that may hold the worked solution; the first key that the task has is taken."""
     sites: Choices[Literal["resid_pre", "resid_mid", "resid_post"]]
     tokens_per_batch: int = Field(ge=1)
     """Padded tokens of one forward pass."""
     precision: Literal["float32", "bfloat16", "int8", "nf4"]
-    """Of weights and arithmetic; int8 and nf4 are quantised weights with bfloat16 arithmetic."""
+    """Precision of weights and arithmetic; int8 and nf4 are quantised weights with bfloat16 arithmetic."""
     all_tokens_dtype: Literal["bfloat16", "float32"]
     """Storage of all_tokens; what has one row per prompt is stored as float32."""
     quality: Quality
 
     @model_validator(mode="after")
     def _has_reasoning(self) -> Collect:
-        if (asked := of_reasoning(self.aggregations)) and not self.reasoning:
+        if (in_reasoning := reasoning_aggregations(self.aggregations)) and not self.reasoning:
             raise ValueError(
-                f"{asked[0]} needs the keys of the worked solutions: set reasoning, e.g. to [long, solution]"
+                f"{in_reasoning[0]} needs the keys of the worked solutions: set reasoning, e.g. to [long, solution]"
             )
         return self
 
 
-def of_reasoning(aggregations: Sequence[str]) -> list[str]:
-    """Those that are read inside the worked solution."""
+def reasoning_aggregations(aggregations: Sequence[str]) -> list[str]:
+    """Return the aggregations that are read inside the worked solution."""
     return [aggregation for aggregation in aggregations if aggregation.startswith("reasoning_")]

@@ -8,7 +8,7 @@ One HDF5 file per (model, task), `data/activations/{model}/{task}.h5`:
     all_tokens/offsets                         int64    (n_prompts + 1,): prompt i owns rows offsets[i]:offsets[i + 1]
     all_tokens/mask                            bool     (total_tokens,): the tokens that `mean` averages
     prompt_ids                                 str      (n_prompts,)
-    attributes of the root                     the other fields of `Header`
+    attributes of the root                     the other fields of `ActivationHeader`
 
 Hook names are those of TransformerLens. Values are never float16 (the residuals of models trained in
 bfloat16 exceed its 65 504) and never NaN or infinite: both are refused on writing and on reading.
@@ -18,7 +18,6 @@ Datasets are compressed by bitshuffle with LZ4: whoever opens a file with h5py m
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ import numpy as np
 
 from stages.models.names import hook_name, stage_of
 from stages.shared.files import atomic
+from stages.shared.registry import did_you_mean
 
 FORMAT_VERSION = 2
 CHUNK_VALUES = 2**18  # values in one compressed chunk: 1 MiB of float32
@@ -48,8 +48,9 @@ COMPARED = (
     "n_layers",
     "d_model",
 )
+# Two models may be asked to differ in these. They stand before token_hash in COMPARED, as the mask does, because they
+# explain the tokens.
 CONDITIONS = ("prompt_format", "precision")
-"""What two models may be asked to differ in; before token_hash in COMPARED, as the mask, because they explain the tokens."""
 FIX = "rebuild it with `dvc repro {stage}`, or fetch it with `dvc pull`"
 
 
@@ -58,8 +59,8 @@ class ActivationError(ValueError):
 
 
 @dataclass(frozen=True)
-class Header:
-    """What a file holds and how it was computed; a number never travels without it."""
+class ActivationHeader:
+    """The description of a file: its content and how it was computed; a number never travels without it."""
 
     model: str
     task: str
@@ -75,11 +76,11 @@ class Header:
     aggregations: tuple[str, ...]
     sites: tuple[str, ...]
     mask: str
-    """In words: the tokens that each aggregation reads."""
+    """The tokens that each aggregation reads, in words."""
     precision: str
-    """Of weights and arithmetic: float32, bfloat16, or the quantised weights int8 and nf4."""
+    """Precision of weights and arithmetic: float32, bfloat16, or the quantised weights int8 and nf4."""
     prompt_format: str
-    """plain, or chat: inside the model's own chat template."""
+    """Prompt format: plain, or chat, inside the model's own chat template."""
     prompt_ids: tuple[str, ...]
     """The stored prompts, in the order of the rows."""
     token_hash: str
@@ -92,7 +93,7 @@ class Header:
     format_version: int = FORMAT_VERSION
 
 
-class Rows(Protocol):
+class SliceableRows(Protocol):
     """An array, or anything that gives rows when sliced: a dataset need not lie in memory."""
 
     shape: tuple[int, int]
@@ -102,17 +103,17 @@ class Rows(Protocol):
 
 
 class Block(NamedTuple):
-    """The values of one dataset: (n_prompts, d_model), or (total_tokens, d_model) for all_tokens."""
+    """The values of one dataset with its name: (n_prompts, d_model), or (total_tokens, d_model) for all_tokens."""
 
     aggregation: str
     site: str
     layer: int
-    values: Rows
+    values: SliceableRows
 
 
 def write(
     path: Path,
-    header: Header,
+    header: ActivationHeader,
     blocks: Iterable[Block],
     offsets: np.ndarray | None = None,
     mask: np.ndarray | None = None,
@@ -140,14 +141,14 @@ def write(
             )
 
 
-def read_header(path: Path) -> Header:
-    """Header of ``path``; raises ActivationError when the file is missing, truncated, of another format or incomplete."""
+def read_header(path: Path) -> ActivationHeader:
+    """Return the header of ``path``; raise ActivationError when the file is missing, truncated, of another format or incomplete."""
     with _open(path) as file:
         return _read_header(path, file)
 
 
 def read_site(path: Path, aggregation: str, site: str, layer: int) -> np.ndarray:
-    """Activations (n_prompts, d_model), float32, finite; for all_tokens (total_tokens, d_model): see `read_offsets`."""
+    """Return activations (n_prompts, d_model), float32, finite; for all_tokens (total_tokens, d_model): see `read_offsets`."""
     with _open(path) as file:
         header = _read_header(path, file)
         _require_choice(path, "aggregation", aggregation, header.aggregations)
@@ -159,23 +160,23 @@ def read_site(path: Path, aggregation: str, site: str, layer: int) -> np.ndarray
         dataset = file[name]
         _require_form(path, name, dataset, header, offsets)
         values = np.empty(dataset.shape, np.float32)  # (rows, d_model)
-        piece = np.empty(dataset.chunks, dataset.dtype)
+        buffer = np.empty(dataset.chunks, dataset.dtype)
         for rows in _slices(dataset):
-            here = piece[: rows.stop - rows.start]
-            dataset.read_direct(here, rows)
-            _require_finite(path, name, here, rows.start, header, offsets)
-            _as_float32(here, values[rows])
+            chunk = buffer[: rows.stop - rows.start]
+            dataset.read_direct(chunk, rows)
+            _require_finite(path, name, chunk, rows.start, header, offsets)
+            _as_float32(chunk, values[rows])
     return values
 
 
 def read_offsets(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """``(offsets, mask)`` of the aggregation all_tokens: row bounds of the prompts, and the tokens that `mean` averages."""
+    """Return ``(offsets, mask)`` of all_tokens: the row bounds of the prompts, and the tokens that `mean` averages."""
     with _open(path) as file:
         _require_choice(path, "aggregation", "all_tokens", _read_header(path, file).aggregations)
         return file["all_tokens/offsets"][:], file["all_tokens/mask"][:]
 
 
-def require_comparable(a: Header, b: Header, unlike: Sequence[str] = ()) -> None:
+def require_comparable(a: ActivationHeader, b: ActivationHeader, unlike: Sequence[str] = ()) -> None:
     """Raise ActivationError unless the two files saw the same tokens at the same precision and hold the same datasets.
 
     ``unlike`` names conditions that may differ because the comparison is about them: precision, prompt_format
@@ -184,25 +185,25 @@ def require_comparable(a: Header, b: Header, unlike: Sequence[str] = ()) -> None
     allowed = {*unlike, *(["token_hash"] if "prompt_format" in unlike and a.prompt_format != b.prompt_format else [])}
     for name in COMPARED:
         if name not in allowed and getattr(a, name) != getattr(b, name):
-            asked = f", or add {name} to measure.unlike if this is what you compare" if name in CONDITIONS else ""
+            hint = f", or add {name} to measure.unlike if this is what you compare" if name in CONDITIONS else ""
             raise ActivationError(
                 f"activations of {a.model} and {b.model} on {a.task} are not comparable: {name} differs ({_difference(name, a, b)}); "
-                f"collect both with the same params and reference: `dvc repro {stage_of('collect', a.model)} {stage_of('collect', b.model)}`{asked}"
+                f"collect both with the same params and reference: `dvc repro {stage_of('collect', a.model)} {stage_of('collect', b.model)}`{hint}"
             )
 
 
-def _difference(name: str, a: Header, b: Header) -> str:
-    """Both values of the attribute ``name``; for prompt ids, the first one that is not shared."""
+def _difference(name: str, a: ActivationHeader, b: ActivationHeader) -> str:
+    """Return both values of the attribute ``name``; for prompt ids, the first one that is not shared."""
     if name != "prompt_ids":
         return f"{getattr(a, name)!r} and {getattr(b, name)!r}"
-    for one, other in ((a, b), (b, a)):
-        if lacking := sorted(set(one.prompt_ids) - set(other.prompt_ids)):
-            return f"{other.model} lacks {len(lacking)} of {len(one.prompt_ids)} prompts, e.g. {lacking[0]}: see dropped in its quality.json"
+    for larger, smaller in ((a, b), (b, a)):
+        if lacking := sorted(set(larger.prompt_ids) - set(smaller.prompt_ids)):
+            return f"{smaller.model} lacks {len(lacking)} of {len(larger.prompt_ids)} prompts, e.g. {lacking[0]}: see dropped in its quality.json"
     return "same ids in another order"
 
 
-def _promised(header: Header) -> list[str]:
-    """Names of the datasets that a file with this header holds."""
+def _promised(header: ActivationHeader) -> list[str]:
+    """Return the names of the datasets that a file with this header holds."""
     return [
         f"{a}/{hook_name(s, layer)}"
         for a in header.aggregations
@@ -211,7 +212,7 @@ def _promised(header: Header) -> list[str]:
     ]
 
 
-def _write_header(file: h5py.File, header: Header) -> None:
+def _write_header(file: h5py.File, header: ActivationHeader) -> None:
     values = asdict(header)
     # A dataset, not an attribute: an attribute ends at 64 KiB.
     ids = [identifier.encode() for identifier in values.pop("prompt_ids")]
@@ -221,7 +222,9 @@ def _write_header(file: h5py.File, header: Header) -> None:
         file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, (dict, tuple)) else value
 
 
-def _write_block(path: Path, file: h5py.File, header: Header, block: Block, offsets: np.ndarray | None) -> str:
+def _write_block(
+    path: Path, file: h5py.File, header: ActivationHeader, block: Block, offsets: np.ndarray | None
+) -> str:
     """Write one dataset and return its name."""
     name = f"{block.aggregation}/{hook_name(block.site, block.layer)}"
     if name not in _promised(header):
@@ -247,7 +250,7 @@ def _write_block(path: Path, file: h5py.File, header: Header, block: Block, offs
 
 
 def _slices(dataset: h5py.Dataset) -> Iterator[slice]:
-    """Rows of one chunk after the other."""
+    """Return the rows of one chunk after the other."""
     rows, step = len(dataset), dataset.chunks[0]
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
@@ -265,22 +268,22 @@ def _open(path: Path) -> Iterator[h5py.File]:
         raise ActivationError(f"{path} is truncated or no HDF5 file ({error}); {fix}") from error
 
 
-def _read_header(path: Path, file: h5py.File) -> Header:
+def _read_header(path: Path, file: h5py.File) -> ActivationHeader:
     fix = FIX.format(stage=stage_of("collect", Path(path).parent.name))
-    if (found := file.attrs.get("format_version")) != FORMAT_VERSION:
-        raise ActivationError(f"{path}: format_version {found}, expected {FORMAT_VERSION}; {fix}")
-    stored = {f.name: f for f in fields(Header) if f.name != "prompt_ids"}
+    if (version := file.attrs.get("format_version")) != FORMAT_VERSION:
+        raise ActivationError(f"{path}: format_version {version}, expected {FORMAT_VERSION}; {fix}")
+    stored = {f.name: f for f in fields(ActivationHeader) if f.name != "prompt_ids"}
     if missing := sorted(set(stored) - set(file.attrs)) + [n for n in ("prompt_ids",) if n not in file]:
         raise ActivationError(f"{path}: the header lacks {', '.join(missing)}; {fix}")
     values = {name: _attribute(file.attrs[name], field.type) for name, field in stored.items()}
-    header = Header(prompt_ids=tuple(file["prompt_ids"].asstr()[:]), **values)
+    header = ActivationHeader(prompt_ids=tuple(file["prompt_ids"].asstr()[:]), **values)
     if absent := [name for name in _promised(header) if name not in file]:
         raise ActivationError(f"{path}: {len(absent)} datasets are missing, the first is {absent[0]}; {fix}")
     return header
 
 
 def _attribute(value, annotation: str):
-    """An attribute as the type that Header declares."""
+    """Return an attribute as the type that ActivationHeader declares."""
     if annotation == "int":
         return int(value)
     if annotation == "str":
@@ -289,31 +292,33 @@ def _attribute(value, annotation: str):
     return tuple(decoded) if isinstance(decoded, list) else decoded
 
 
-def _as_float32(stored: np.ndarray, out: np.ndarray) -> None:
-    """Write float32 values, or those whose bfloat16 bits ``stored`` holds, into ``out``."""
+def _as_float32(stored: np.ndarray, target: np.ndarray) -> None:
+    """Write float32 values, or those whose bfloat16 bits ``stored`` holds, into ``target``."""
     if stored.dtype == np.uint16:
         # bfloat16 is the upper half of float32
-        np.left_shift(stored, 16, out=out.view(np.uint32), dtype=np.uint32)
+        np.left_shift(stored, 16, target.view(np.uint32), dtype=np.uint32)
     else:
-        out[:] = stored
+        target[:] = stored
 
 
-def _require_form(path: Path, name: str, values: Rows, header: Header, offsets: np.ndarray | None) -> None:
-    """The promised type and shape, else an error naming the dataset."""
+def _require_form(
+    path: Path, name: str, values: SliceableRows, header: ActivationHeader, offsets: np.ndarray | None
+) -> None:
+    """Raise ActivationError naming the dataset unless it has the promised type and shape."""
     rows = len(header.prompt_ids) if offsets is None else int(offsets[-1])
-    wanted = np.uint16 if offsets is not None and header.all_tokens_dtype == "bfloat16" else np.float32
-    if values.dtype != wanted:
+    dtype = np.uint16 if offsets is not None and header.all_tokens_dtype == "bfloat16" else np.float32
+    if values.dtype != dtype:
         raise ActivationError(
-            f"{path}: {name} is {values.dtype}, expected {np.dtype(wanted)} (float16 overflows at 65 504): convert before writing"
+            f"{path}: {name} is {values.dtype}, expected {np.dtype(dtype)} (float16 overflows at 65 504): convert before writing"
         )
     if values.shape != (rows, header.d_model):
         raise ActivationError(f"{path}: {name} has shape {values.shape}, expected {(rows, header.d_model)}")
 
 
 def _require_finite(
-    path: Path, name: str, piece: np.ndarray, start: int, header: Header, offsets: np.ndarray | None
+    path: Path, name: str, piece: np.ndarray, start: int, header: ActivationHeader, offsets: np.ndarray | None
 ) -> None:
-    """No NaN or infinity in ``piece``, the rows from ``start``; else an error naming the first bad prompt."""
+    """Raise ActivationError naming the first bad prompt where ``piece``, the rows from ``start``, is not finite."""
     # NaN and infinity are the largest numbers when bits are read as integers: several times faster than isfinite.
     half = piece.dtype == np.uint16
     infinity, without_sign = (np.uint16(0x7F80), 0x7FFF) if half else (np.uint32(0x7F800000), 0x7FFFFFFF)
@@ -329,10 +334,9 @@ def _require_finite(
     )
 
 
-def _require_choice(path: Path, kind: str, value: str, choices: tuple[str, ...]) -> None:
+def _require_choice(path: Path, field: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ActivationError unless ``value`` is one of the stored ``choices``."""
     if value not in choices:
-        close = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
         raise ActivationError(
-            f"{path}: no {kind} {value!r}: {hint}stored here: {', '.join(choices)}; add it to collect.{kind}s in params.yaml"
+            f"{path}: no {field} {value!r}: {did_you_mean(value, choices)}stored here: {', '.join(choices)}; add it to collect.{field}s in params.yaml"
         )

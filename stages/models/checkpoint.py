@@ -1,4 +1,4 @@
-"""Find a model's files: an organism's own folder, a local directory, or a commit on the hub. No torch here."""
+"""A model's files and where they lie: an organism's own folder, a local directory, or a commit on the hub. No torch here."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MODELS = Path("data/models")
 POINTER = "model.json"
 LOCAL = "local"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+# Configuration and tokenizer. Never *.py: no code of a repository is run.
 SMALL_FILES = ["*.json", "*.txt", "tokenizer.model", "*.jinja"]
-"""Configuration and tokenizer. Never *.py: no code of a repository is run."""
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 GGUF = ".gguf"
 RETROFIT = "olmo2-retrofit"
+# The fields of a checkpoint that model.json holds.
 RECORDED = ("paradigm", "resolved_revision", "weight_hash", "architecture", "precision", "prompt_format")
-"""What model.json says of a checkpoint."""
 
 
 class ModelError(ValueError):
@@ -33,39 +33,39 @@ class Checkpoint(NamedTuple):
 
     name: str
     folder: Path
-    """Holds config.json, the safetensors files and the tokenizer; or the GGUF file."""
+    """The folder of config.json, the safetensors files and the tokenizer; or of the GGUF file."""
     paradigm: str
     resolved_revision: str
     """Commit SHA on the hub, or "local"."""
     weight_hash: str
-    """Empty where the weights were not read: see `find_checkpoint`."""
+    """SHA-256 over the weight files; empty where they were not read: see `find_checkpoint`."""
     architecture: str
     precision: str | None = None
-    """What the registry asks for; None: what collect.precision says."""
+    """Precision that the registry asks for; None: what collect.precision says."""
     prompt_format: str = "plain"
-    """plain or chat."""
+    """Prompt format: plain or chat."""
     gguf: str | None = None
     """Name of the GGUF file in ``folder`` that is configuration, weights and tokenizer in one."""
 
 
 def open_checkpoint(name: str, models: Path = MODELS) -> Checkpoint:
-    """The checkpoint behind ``data/models/{name}/``: the folder itself, or what its model.json points to.
+    """Return the checkpoint behind ``data/models/{name}/``: the folder itself, or what its model.json points to.
 
     A hub model is found by its commit SHA in the Hugging Face cache, downloaded if absent, and its
     weights must have the hash that fetch recorded. Raises ModelError naming the stage that makes what is missing.
     """
     checkpoint = find_checkpoint(name, models)
-    found = weight_hash(checkpoint.folder, checkpoint.gguf)
-    if checkpoint.weight_hash not in ("", found):
+    computed_hash = weight_hash(checkpoint.folder, checkpoint.gguf)
+    if checkpoint.weight_hash not in ("", computed_hash):
         raise ModelError(
-            f"model {name}: the weights in {checkpoint.folder} hash to {found[:12]}, fetch recorded "
+            f"model {name}: the weights in {checkpoint.folder} hash to {computed_hash[:12]}, fetch recorded "
             f"{checkpoint.weight_hash[:12]}: they changed since; run `dvc repro -f fetch@{name}` to take the new ones"
         )
-    return checkpoint._replace(weight_hash=found)
+    return checkpoint._replace(weight_hash=computed_hash)
 
 
 def find_checkpoint(name: str, models: Path = MODELS) -> Checkpoint:
-    """The same with its weights unread: enough for a tokenizer.
+    """Return the checkpoint of `open_checkpoint` with its weights unread: enough for a tokenizer.
 
     An organism's paradigm is its name without the seed; its weight hash stays empty.
     """
@@ -78,7 +78,7 @@ def find_checkpoint(name: str, models: Path = MODELS) -> Checkpoint:
         )
     if not (directory / POINTER).exists():
         return Checkpoint(name, directory, organism[1] if organism else "other", LOCAL, "", architecture(directory))
-    pointer = json.loads((directory / POINTER).read_text())
+    pointer = json.loads((directory / POINTER).read_text(encoding="utf-8"))
     if "path" in pointer:
         folder, gguf = local_files(name, pointer["path"])
     else:
@@ -88,18 +88,20 @@ def find_checkpoint(name: str, models: Path = MODELS) -> Checkpoint:
 
 
 def local_files(name: str, path: str) -> tuple[Path, str | None]:
-    """Folder, and name of the GGUF file if ``path`` is one; raises ModelError where there is nothing."""
-    found = Path(path)
-    if found.suffix == GGUF and found.is_file():
-        return found.parent, found.name
-    if found.suffix == GGUF or not found.is_dir():
-        kind = "file" if found.suffix == GGUF else "directory"
-        raise ModelError(f"model {name}: {found} is not a {kind}: correct {name}.path in data/registry/models.yaml")
-    return found, None
+    """Return the folder, and the name of the GGUF file if ``path`` is one; raise ModelError where there is nothing."""
+    source = Path(path)
+    if source.suffix == GGUF and source.is_file():
+        return source.parent, source.name
+    if source.suffix == GGUF or not source.is_dir():
+        expected = "file" if source.suffix == GGUF else "directory"
+        raise ModelError(
+            f"model {name}: {source} is not a {expected}: correct {name}.path in data/registry/models.yaml"
+        )
+    return source, None
 
 
 def weight_files(folder: Path, gguf: str | None = None) -> list[Path]:
-    """The files that hold the weights, in order: the GGUF file, the single safetensors file, or those of its index.
+    """Return the files that hold the weights, in order: the GGUF file, one safetensors file, or those of the index.
 
     Other shards in the folder are no part of the model.
     """
@@ -108,8 +110,11 @@ def weight_files(folder: Path, gguf: str | None = None) -> list[Path]:
     if (folder / SINGLE).exists():
         return [folder / SINGLE]
     if not (folder / INDEX).exists():
-        raise ModelError(f"{folder} has no weights: expected {SINGLE} or {INDEX}{_instead(folder)}")
-    paths = [folder / name for name in sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))]
+        raise ModelError(f"{folder} has no weights: expected {SINGLE} or {INDEX}{_other_files(folder)}")
+    paths = [
+        folder / name
+        for name in sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+    ]
     if missing := [path.name for path in paths if not path.exists()]:
         raise ModelError(
             f"{folder} lacks {len(missing)} of {len(paths)} weight files, e.g. {missing[0]}: copy or fetch it again"
@@ -117,8 +122,8 @@ def weight_files(folder: Path, gguf: str | None = None) -> list[Path]:
     return paths
 
 
-def _instead(folder: Path) -> str:
-    """What ``folder`` holds in place of safetensors, for the message."""
+def _other_files(folder: Path) -> str:
+    """Return what ``folder`` holds in place of safetensors, for the message."""
     names = sorted(path.name for path in folder.glob("*"))
     if pickled := [name for name in names if name.endswith(PICKLED)]:
         return f" (found {', '.join(pickled)}: pickled weights can run code and are refused; save them as safetensors)"
@@ -128,7 +133,7 @@ def _instead(folder: Path) -> str:
 
 
 def weight_hash(folder: Path, gguf: str | None = None) -> str:
-    """SHA-256 over the bytes of the weight files, one after the other."""
+    """Return the SHA-256 over the bytes of the weight files, one after the other."""
     digest = hashlib.sha256()
     for path in weight_files(folder, gguf):
         with path.open("rb") as file:
@@ -138,22 +143,24 @@ def weight_hash(folder: Path, gguf: str | None = None) -> str:
 
 
 def same_weights(name: str, pointer: dict[str, object], models: Path = MODELS) -> list[str]:
-    """Other fetched models with the weights of ``pointer`` under the same condition: some are published twice."""
+    """Return the other fetched models with the weights of ``pointer`` under the same condition: some are published twice."""
 
-    def identity(found: dict[str, object]) -> list[object]:
-        return [found.get(key) for key in ("weight_hash", "precision", "prompt_format")]
+    def condition(fields: dict[str, object]) -> list[object]:
+        return [fields.get(key) for key in ("weight_hash", "precision", "prompt_format")]
 
-    others = {path.parent.name: json.loads(path.read_text()) for path in sorted(models.glob(f"*/{POINTER}"))}
-    return [other for other, found in others.items() if other != name and identity(found) == identity(pointer)]
+    pointers = {
+        path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(models.glob(f"*/{POINTER}"))
+    }
+    return [model for model, fields in pointers.items() if model != name and condition(fields) == condition(pointer)]
 
 
 def architecture(folder: Path) -> str:
-    """`model_type` of the configuration in config.json."""
+    """Return `model_type` of the configuration in config.json."""
     return read_config(folder)["model_type"]
 
 
 def read_config(folder: Path) -> dict:
-    """The content of config.json.
+    """Return the content of config.json.
 
     The pre-release architecture olmo2-retrofit is read as olmo3, which it became: the same modules and names of
     weights. Olmo3Config itself fills in absent `layer_types` (full attention in every fourth layer), and
@@ -164,14 +171,14 @@ def read_config(folder: Path) -> dict:
         raise ModelError(
             f"{path} not found: expected a Hugging Face checkpoint (config.json, {SINGLE}, tokenizer.json)"
         )
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text(encoding="utf-8"))
     if config.get("model_type") == RETROFIT:
         config |= {"model_type": "olmo3", "architectures": ["Olmo3ForCausalLM"]}
     return config
 
 
 def resolve_commit(hub: str, revision: str) -> str:
-    """The commit SHA of ``revision``; raises ModelError where the hub, or safetensors in it, cannot be had."""
+    """Return the commit SHA of ``revision``; raise ModelError where the hub, or safetensors in it, cannot be had."""
     from huggingface_hub import HfApi  # only hub models need it
 
     with _explained(hub, revision):
@@ -186,9 +193,10 @@ def resolve_commit(hub: str, revision: str) -> str:
 
 
 def download(hub: str, commit: str) -> Path:
-    """The folder of ``hub`` at ``commit`` in the Hugging Face cache: configuration, tokenizer and the model's safetensors.
+    """Return the folder of ``hub`` at ``commit`` in the Hugging Face cache, downloaded if absent.
 
-    What the cache holds at a commit is not asked for again.
+    It holds configuration, tokenizer and the model's safetensors. What the cache holds at a commit is not asked for
+    again.
     """
     from huggingface_hub import snapshot_download  # only hub models need it
 
@@ -196,7 +204,9 @@ def download(hub: str, commit: str) -> Path:
         folder = Path(snapshot_download(hub, revision=commit, allow_patterns=SMALL_FILES))
         # Only the shards of the index: some OLMo 3 branches hold a second set.
         names = (
-            json.loads((folder / INDEX).read_text())["weight_map"].values() if (folder / INDEX).exists() else [SINGLE]
+            json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+            if (folder / INDEX).exists()
+            else [SINGLE]
         )
         return Path(snapshot_download(hub, revision=commit, allow_patterns=[*SMALL_FILES, *sorted(set(names))]))
 
@@ -218,5 +228,5 @@ def _explained(hub: str, revision: str) -> Iterator[None]:
         offline = (
             "the hub cannot be reached and the cache lacks files of it: connect once, or give `path` instead of `hub`"
         )
-        fix = next((fix for kind, fix in fixes.items() if isinstance(error, kind)), offline)
+        fix = next((fix for error_type, fix in fixes.items() if isinstance(error, error_type)), offline)
         raise ModelError(f"cannot fetch {hub} at {revision}: {fix} ({type(error).__name__})") from error

@@ -1,4 +1,4 @@
-"""Load a checkpoint for measuring: explicit precision, safetensors or GGUF only, no code from a repository."""
+"""Checkpoints loaded for measuring: explicit precision, safetensors or GGUF only, no code from a repository."""
 
 from __future__ import annotations
 
@@ -26,17 +26,20 @@ from transformers.utils import logging as transformers_logging
 
 from stages.models.checkpoint import Checkpoint, ModelError, read_config, weight_files
 
+# Types of the arithmetic and of what is not quantised. Never float16: residuals of models trained in bfloat16 exceed 65 504.
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.bfloat16, "nf4": torch.bfloat16}
-"""Of the arithmetic and of what is not quantised. Never float16: residuals of models trained in bfloat16 exceed 65 504."""
 PRECISIONS = tuple(DTYPES)
 QUANTISED = ("int8", "nf4")
+# Errors of the libraries on files that are truncated or not what they say.
 UNREADABLE = (OSError, ValueError, RuntimeError, LookupError, struct.error, SafetensorError)
-"""What the libraries raise on files that are truncated or not what they say."""
 log = logging.getLogger(__name__)
 
 
 def device() -> torch.device:
-    """The device named by the environment variable DEVICE; by default, and for auto, the GPU where there is one."""
+    """Return the device that the environment variable DEVICE names; by default, and for auto, the GPU where there is one.
+
+    Raises ModelError on a name that torch cannot use here.
+    """
     name = os.environ.get("DEVICE", "auto")
     if name in ("", "auto"):
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -49,9 +52,9 @@ def device() -> torch.device:
 
 
 def load_model(
-    checkpoint: Checkpoint, precision: str, attention: str = "sdpa", on: torch.device | None = None
+    checkpoint: Checkpoint, precision: str, attention: str = "sdpa", target: torch.device | None = None
 ) -> PreTrainedModel:
-    """The causal language model of ``checkpoint``, in evaluation mode, its weights read straight to the device.
+    """Return the causal language model of ``checkpoint``, in evaluation mode, its weights read straight to the device.
 
     ``precision`` is explicit because transformers otherwise takes the stored one: Pythia would come in
     float16, and siblings stored in unlike precisions would be compared. int8 and nf4 quantise the linear layers
@@ -59,7 +62,8 @@ def load_model(
     of its inputs in bfloat16 where any token of the batch exceeds 6: its results depend a little on the batch.)
     A GGUF file is dequantised.
     ``attention`` "eager" is for forward-mode derivatives, which fail under the fused kernels of "sdpa".
-    With DEVICE=auto a model larger than one device is spread over all of them.
+    ``target`` is a device in place of `device`. With DEVICE=auto a model larger than one device is spread over all of
+    them.
     Raises ModelError on missing, misfitting or left-over weights.
     """
     if precision not in PRECISIONS:
@@ -71,47 +75,53 @@ def load_model(
     options = {
         "config": load_config(checkpoint),
         "dtype": DTYPES[precision],
-        "device_map": _placement(on),
+        "device_map": _placement(target),
         "quantization_config": _quantisation(checkpoint, precision),
         # None is sdpa where the architecture has it; "sdpa" itself is an error where it has not (Gemma 2).
         "attn_implementation": None if attention == "sdpa" else attention,
     }
     model = _read(checkpoint, options)
-    used = model.config.get_text_config()._attn_implementation
-    if used != attention:
-        log.warning("%s: %s has no %s attention, %s is used", checkpoint.name, model.config.model_type, attention, used)
+    implementation = model.config.get_text_config()._attn_implementation
+    if implementation != attention:
+        family = model.config.model_type
+        log.warning("%s: %s has no %s attention, %s is used", checkpoint.name, family, attention, implementation)
     return model.eval().requires_grad_(False)
 
 
 def _read(checkpoint: Checkpoint, options: dict[str, Any]) -> PreTrainedModel:
-    """The model with all its weights and no others."""
+    """Read the model with all its weights and no others; raise ModelError where they do not fit."""
     transformers_logging.disable_progress_bar()
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            checkpoint.folder, use_safetensors=True, trust_remote_code=False, local_files_only=True,
-            ignore_mismatched_sizes=True, output_loading_info=True,  # what is wrong is named below
-            **_gguf_file(checkpoint), **options,
-        )  # fmt: skip
+            checkpoint.folder,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # misfits are named below
+            output_loading_info=True,
+            **_gguf_file(checkpoint),
+            **options,
+        )
     except UNREADABLE as error:
         raise ModelError(f"{_source(checkpoint)} cannot be loaded as a causal language model: {error}") from error
     wrong = {
         "missing from": report["missing_keys"],
-        "in excess in": [*report["unexpected_keys"], *_left_out(checkpoint, model)],
+        "in excess in": [*report["unexpected_keys"], *_dropped_tensors(checkpoint, model)],
         "of another shape in": [name for name, *_ in report["mismatched_keys"]],
     }
     # Left at their random values, missing weights would be measured as if they were the model's.
-    again = "copy or fetch the checkpoint again" if checkpoint.gguf is None else "take its safetensors in place of GGUF"
-    for what, names in wrong.items():
+    fix = "copy or fetch the checkpoint again" if checkpoint.gguf is None else "take its safetensors in place of GGUF"
+    for mismatch, names in wrong.items():
         if names:
             raise ModelError(
-                f"{_source(checkpoint)}: {len(names)} weights are {what} the weight files, e.g. {sorted(names)[0]}: the "
-                f"files and the architecture do not belong together; {again}"
+                f"{_source(checkpoint)}: {len(names)} weights are {mismatch} the weight files, e.g. {sorted(names)[0]}: the "
+                f"files and the architecture do not belong together; {fix}"
             )
     return model
 
 
 def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
-    """The configuration, from config.json or the header of the GGUF file."""
+    """Return the configuration, from config.json or the header of the GGUF file; raise ModelError where it is unusable."""
     if checkpoint.gguf is not None:
         _require_package("gguf")
         try:
@@ -136,7 +146,7 @@ def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """The tokenizer of ``checkpoint``."""
+    """Return the tokenizer of ``checkpoint``; raise ModelError where it is unusable."""
     config = load_config(checkpoint)
     try:
         return AutoTokenizer.from_pretrained(
@@ -146,9 +156,9 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         raise ModelError(f"{_source(checkpoint)} has no usable tokenizer (expected tokenizer.json): {error}") from error
 
 
-def _placement(on: torch.device | None) -> str | dict[str, torch.device]:
-    """`device_map` of transformers: one device for all, or auto for accelerate to choose."""
-    return "auto" if on is None and os.environ.get("DEVICE") == "auto" else {"": on or device()}
+def _placement(target: torch.device | None) -> str | dict[str, torch.device]:
+    """Return the `device_map` of transformers: one device for all, or auto for accelerate to choose."""
+    return "auto" if target is None and os.environ.get("DEVICE") == "auto" else {"": target or device()}
 
 
 def _quantisation(checkpoint: Checkpoint, precision: str) -> BitsAndBytesConfig | GgufConfig | None:
@@ -177,8 +187,8 @@ def _require_package(name: str) -> None:
         )
 
 
-def _left_out(checkpoint: Checkpoint, model: PreTrainedModel) -> list[str]:
-    """What transformers leaves out of a GGUF file without a word: tensors without a place, scaled rotary frequencies.
+def _dropped_tensors(checkpoint: Checkpoint, model: PreTrainedModel) -> list[str]:
+    """Return what transformers leaves out of a GGUF file without a word: unknown tensors, scaled rotary frequencies.
 
     The file of Llama 3.1 has both, and without them it is another model.
     """
@@ -188,14 +198,17 @@ def _left_out(checkpoint: Checkpoint, model: PreTrainedModel) -> list[str]:
     from transformers.modeling_gguf_pytorch_utils import TensorProcessor, get_gguf_hf_weights_map
 
     reader = GGUFReader(checkpoint.folder / checkpoint.gguf)
-    places = get_gguf_hf_weights_map(model, TensorProcessor())
-    return [tensor.name for tensor in reader.tensors if tensor.name not in places] + [
-        name for name, field in reader.fields.items() if name.endswith("rope.scaling.type") and field.contents() != "none"
-    ]  # fmt: skip
+    weights_map = get_gguf_hf_weights_map(model, TensorProcessor())
+    unknown = [tensor.name for tensor in reader.tensors if tensor.name not in weights_map]
+    scalings = [(name, field) for name, field in reader.fields.items() if name.endswith("rope.scaling.type")]
+    return unknown + [name for name, field in scalings if field.contents() != "none"]
 
 
 def _gguf_file(checkpoint: Checkpoint) -> dict[str, str]:
-    """The absolute path: transformers would look for a bare name in the working directory first."""
+    """Return the option that names the GGUF file, by its absolute path.
+
+    Transformers would look for a bare name in the working directory first.
+    """
     return {} if checkpoint.gguf is None else {"gguf_file": str((checkpoint.folder / checkpoint.gguf).resolve())}
 
 

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import re
 
+# ``{organism}-s{seed}``; any other name is that of a hub or local model.
 ORGANISM = re.compile(r"(\w+)-s(\d+)")
-"""``{organism}-s{seed}``; any other name is that of a hub or local model."""
-
+# Input of a block; the point between its attention and its MLP; its output.
 SITE_NAMES = ("resid_pre", "resid_mid", "resid_post")
-"""Input of a block; the point between its attention and its MLP; its output."""
 
 
 def hook_name(site: str, layer: int) -> str:
-    """For example ``blocks.3.hook_resid_mid``."""
+    """Return the hook's name in TransformerLens, for example ``blocks.3.hook_resid_mid``."""
     return f"blocks.{layer}.hook_{site}"
 
 
-def stage_of(kind: str, model: str, other: str = "model") -> str:
+def stage_of(verb: str, model: str, suffix: str = "model") -> str:
     """Return the stage that makes a file of ``model``: ``collect@sft-0`` for sft-s0, ``collect-model@gpt2`` for gpt2.
 
-    ``other`` is the ending of stages whose cells are no organisms.
+    ``suffix`` is the ending of stages whose cells are no organisms.
     """
     organism = ORGANISM.fullmatch(model)
-    return f"{kind}@{organism[1]}-{organism[2]}" if organism else f"{kind}-{other}@{model}"
+    return f"{verb}@{organism[1]}-{organism[2]}" if organism else f"{verb}-{suffix}@{model}"
 
 
 def recipe_of(model: str) -> str:

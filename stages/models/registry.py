@@ -15,7 +15,7 @@ Precision = Literal["float32", "bfloat16", "int8", "nf4"]
 
 
 class ComputePrecision(RootModel[Precision]):
-    """`collect.precision` of params.yaml, for the models that name none of their own."""
+    """The value `collect.precision` of params.yaml, for the models that name no precision of their own."""
 
 
 class Model(Group):
@@ -30,7 +30,7 @@ class Model(Group):
     paradigm: Literal["base", "sft", "dpo", "rl_zero", "rlvr", "think", "other"]
     """rl_zero is RL from the base; rlvr is RL with verifiable rewards after SFT and DPO."""
     reference: str | None = None
-    """Slug of its own base; a base is its own."""
+    """Slug of the model's base; a base names itself."""
     licence: str | None = None
     gated: bool = False
     """The hub asks for the acceptance of the licence, and a token."""

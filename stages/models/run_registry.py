@@ -16,7 +16,7 @@ REGISTRY = Path("data/registry/runs.yaml")
 
 
 class Step(Protocol):
-    """Anything that stands at a step of training."""
+    """A checkpoint, of whatever type, that stands at a step of training."""
 
     step: int
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from stages.models.checkpoint import (
     LOCAL,
     MODELS,
+    SMALL_FILES,
     Checkpoint,
     ModelError,
     architecture,
@@ -25,50 +27,60 @@ from stages.models.loading import load_tokenizer
 from stages.models.names import ORGANISM
 from stages.models.run_registry import load_run
 
-SAVED, STEP = "checkpoints", "step-"
+CHECKPOINTS, STEP = "checkpoints", "step-"
 log = logging.getLogger(__name__)
 
 
-class Saved(NamedTuple):
-    """One checkpoint, where it lies."""
+class SavedCheckpoint(NamedTuple):
+    """A checkpoint of a run, and where it lies."""
 
     step: int
     tokens: int | None
-    """Seen by then, where known."""
+    """Tokens seen by then, where the number is known."""
     revision: str
     """Branch, tag or commit of the hub, or name of the folder, verbatim."""
     folder: Path | None
-    """Of a local one."""
+    """Folder of a local checkpoint."""
     hub: str | None
+    """Hub id of one that is not local."""
 
 
 def is_organism(run: str) -> bool:
+    """Return whether the name is that of a model trained inside the pipeline."""
     return ORGANISM.fullmatch(run) is not None
 
 
-def saved_checkpoints(run: str, tokens_per_step: int | None = None, models: Path = MODELS) -> list[Saved]:
-    """All checkpoints of ``run``, by ascending step.
+def saved_checkpoints(run: str, tokens_per_step: int | None = None, models: Path = MODELS) -> list[SavedCheckpoint]:
+    """Return all checkpoints of ``run``, by ascending step.
 
     ``tokens_per_step`` is for organisms, whose folders do not say it. Raises ModelError where an organism has none.
     """
     if is_organism(run):
-        folder = models / run / SAVED
+        folder = models / run / CHECKPOINTS
         steps = sorted(int(path.name.removeprefix(STEP)) for path in folder.glob(f"{STEP}*"))
         if not steps:
             raise ModelError(
                 f"{folder} holds no {STEP}*: run `dvc repro {run.rpartition('-s')[0]}` or `dvc pull {models / run}`"
             )
         tokens = {step: None if tokens_per_step is None else step * tokens_per_step for step in steps}
-        return [Saved(step, tokens[step], f"{STEP}{step}", folder / f"{STEP}{step}", None) for step in steps]
+        names = [f"{STEP}{step}" for step in steps]
+        return [
+            SavedCheckpoint(step, tokens[step], name, folder / name, None)
+            for step, name in zip(steps, names, strict=True)
+        ]
     entry = load_run(run)
+    root = None if entry.path is None else Path(entry.path)
     return [
-        Saved(c.step, c.tokens, c.revision, None if entry.path is None else Path(entry.path) / c.revision, c.hub or entry.hub)
+        SavedCheckpoint(c.step, c.tokens, c.revision, root and root / c.revision, c.hub or entry.hub)
         for c in entry.checkpoints
-    ]  # fmt: skip
+    ]
 
 
 def run_tokenizer(run: str, models: Path = MODELS) -> PreTrainedTokenizerBase:
-    """The tokenizer of all runs of the family: an organism's own (they are equal), or what the registry names."""
+    """Return the tokenizer of all runs of the family: an organism's own (they are equal), or what the registry names.
+
+    Raises ModelError where the hub does not give it.
+    """
     if is_organism(run):
         return load_tokenizer(_local(run, models / run))
     entry = load_run(run)
@@ -79,19 +91,19 @@ def run_tokenizer(run: str, models: Path = MODELS) -> PreTrainedTokenizerBase:
         (entry.tokenizer.hub, entry.tokenizer.revision) if entry.tokenizer else (last.hub or entry.hub, last.revision)
     )
     try:
-        found = AutoTokenizer.from_pretrained(hub, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(hub, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"cannot fetch the tokenizer of {hub} at {revision}: correct {run}.tokenizer in data/registry/runs.yaml, or "
             f"connect once ({type(error).__name__})"
         ) from error
-    if found.pad_token is None:  # of completions, whose padding is masked
-        found.pad_token = found.eos_token
-    return found
+    if tokenizer.pad_token is None:  # of completions, whose padding is masked
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
-def identity(saved: Saved) -> str:
-    """What tells its weights from others': the commit on the hub, or the hash of local files.
+def weight_identity(saved: SavedCheckpoint) -> str:
+    """Return what tells the checkpoint's weights from others': the commit on the hub, or the hash of local files.
 
     Raises ModelError where there is no such revision, folder or weights.
     """
@@ -102,24 +114,37 @@ def identity(saved: Saved) -> str:
     return weight_hash(saved.folder)
 
 
+def settings_hash(saved: SavedCheckpoint) -> str:
+    """Return the SHA-256 of a local checkpoint's configuration, generation settings and tokenizer files.
+
+    Together with `weight_identity` it tells everything that the folder gives to a model. Empty for a checkpoint of the
+    hub, whose commit holds these files too.
+    """
+    if saved.folder is None:
+        return ""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in SMALL_FILES for path in saved.folder.glob(pattern)}):
+        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
 @contextmanager
-def opened(run: str, saved: Saved, known: str) -> Iterator[Checkpoint]:
-    """The checkpoint whose `identity` is ``known``, downloaded if absent.
+def open_saved(run: str, saved: SavedCheckpoint, identity: str) -> Iterator[Checkpoint]:
+    """Open the checkpoint whose `weight_identity` is ``identity``, downloaded if absent.
 
     What this call downloaded is removed from the Hugging Face cache on leaving, unless the environment variable
     KEEP_WEIGHTS is set: a run of a 7B model would fill terabytes.
     """
     if saved.folder is not None:
-        yield _local(run, saved.folder)._replace(weight_hash=known)
+        yield _local(run, saved.folder)._replace(weight_hash=identity)
         return
-    before = _holds_weights(known)
-    folder = download(saved.hub, known)
+    was_cached = _holds_weights(identity)
+    folder = download(saved.hub, identity)
     try:
-        found = Checkpoint(run, folder, "other", known, weight_hash(folder), architecture(folder))
-        yield found
+        yield Checkpoint(run, folder, "other", identity, weight_hash(folder), architecture(folder))
     finally:
-        if not before and not os.environ.get("KEEP_WEIGHTS"):
-            _drop(known)
+        if not was_cached and not os.environ.get("KEEP_WEIGHTS"):
+            _drop(identity)
 
 
 def _local(run: str, folder: Path) -> Checkpoint:
@@ -127,7 +152,7 @@ def _local(run: str, folder: Path) -> Checkpoint:
 
 
 def _holds_weights(commit: str) -> bool:
-    """Whether the Hugging Face cache has weights of ``commit``: what was there before stays."""
+    """Return whether the Hugging Face cache has weights of ``commit``: what was there before stays."""
     from huggingface_hub import scan_cache_dir  # only hub runs need it
     from huggingface_hub.errors import CacheNotFound
 
@@ -135,8 +160,8 @@ def _holds_weights(commit: str) -> bool:
         revisions = [revision for repository in scan_cache_dir().repos for revision in repository.revisions]
     except CacheNotFound:
         return False
-    of_commit = [revision for revision in revisions if revision.commit_hash == commit]
-    return any(file.file_name.endswith(".safetensors") for revision in of_commit for file in revision.files)
+    files = [file for revision in revisions if revision.commit_hash == commit for file in revision.files]
+    return any(file.file_name.endswith(".safetensors") for file in files)
 
 
 def _drop(commit: str) -> None:

@@ -7,11 +7,11 @@ loaded model by `capture.self_test`. A new architecture is one row here; the tes
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from stages.models.names import SITE_NAMES
+from stages.shared.registry import did_you_mean
 
 Side = Literal["input", "output"]
 
@@ -21,7 +21,7 @@ class CaptureError(ValueError):
 
 
 class Sites(NamedTuple):
-    """Module names: ``blocks`` from the base model (without its head), the others from a block."""
+    """The module names of one family: ``blocks`` from the base model (without its head), the others from a block."""
 
     blocks: str
     mid: str | None
@@ -67,13 +67,13 @@ SITES: dict[str, Sites] = {
 
 
 def family_of(config) -> str:
-    """Key of the table for a Hugging Face configuration: its `model_type`; CaptureError where there is no row."""
+    """Return the table's key for a Hugging Face configuration: its `model_type`; raise CaptureError where it has no row."""
     family = require_family(config.model_type)
     return "gpt_neox_sequential" if family == "gpt_neox" and not config.use_parallel_residual else family
 
 
 def require_family(model_type: str) -> str:
-    """``model_type`` itself; CaptureError listing the known ones, and how to add a row, where there is none."""
+    """Return ``model_type`` itself; raise CaptureError listing the known ones, and how to add a row, where it has none."""
     if model_type not in SITES:
         raise CaptureError(
             f"unknown architecture: model_type {model_type!r}; known: {', '.join(SITES)}. To add it, write one row in "
@@ -83,7 +83,7 @@ def require_family(model_type: str) -> str:
 
 
 def sites_of(family: str) -> tuple[str, ...]:
-    """The sites that exist in ``family``."""
+    """Return the sites that exist in ``family``."""
     return tuple(site for site in SITE_NAMES if site != "resid_mid" or SITES[family].mid is not None)
 
 
@@ -93,21 +93,15 @@ def require_sites(family: str, sites: Sequence[str]) -> None:
     for site in sites:
         if site in choices:
             continue
-        close = difflib.get_close_matches(str(site), choices, n=1)
-        why = (
-            SITES[family].why_no_mid
-            if site == "resid_mid"
-            else f"did you mean {close[0]!r}?"
-            if close
-            else "no such site"
-        )
+        hint = did_you_mean(site, choices).strip() or "no such site"
+        reason = SITES[family].why_no_mid if site == "resid_mid" else hint
         raise CaptureError(
-            f"{site!r} does not exist in {family}: {why}; choose collect.sites from {', '.join(choices)}"
+            f"{site!r} does not exist in {family}: {reason}; choose collect.sites from {', '.join(choices)}"
         )
 
 
 def locate(family: str, point: str) -> tuple[str, Side]:
-    """The module (relative to a block, "" is the block itself) and the side of it where ``point`` is read.
+    """Return the module (relative to a block, "" is the block itself) and the side of it where ``point`` is read.
 
     ``point`` is a site, or ``attention`` or ``mlp`` for what these add to the stream.
     """

@@ -10,10 +10,10 @@ from stages.models.loading import DTYPES, device, load_config
 
 
 def untrained_model(checkpoint: Checkpoint, precision: str, seed: int) -> PreTrainedModel:
-    """The architecture of ``checkpoint`` with random weights of its own initialisation, in evaluation mode.
+    """Return the architecture of ``checkpoint`` with random weights of its own initialisation, in evaluation mode.
 
-    Shows what the architecture does by itself. Quantised weights do not exist untrained: their arithmetic's type is
-    taken. The random state of torch is left as it was.
+    The model shows what the architecture does by itself. Quantised weights do not exist untrained: their arithmetic's
+    type is taken. The random state of torch is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

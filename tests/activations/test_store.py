@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from stages.activations import store
-from stages.activations.store import ActivationError, Block, Header
+from stages.activations.store import ActivationError, ActivationHeader, Block
 
 N, D, LAYERS = 5, 6, 2
 OFFSETS = np.array([0, 3, 4, 8, 10, 12])
 
-HEADER = Header(
+HEADER = ActivationHeader(
     model="sft-s0",
     task="logic",
     resolved_revision="local",

@@ -26,14 +26,14 @@ def gguf(tmp_path):
 
 def test_the_weights_are_the_original_ones(gguf):
     checkpoint, original = gguf()
-    model = load_model(checkpoint, "float32", on=CPU)
+    model = load_model(checkpoint, "float32", target=CPU)
     assert load_config(checkpoint).model_type == model.config.model_type == "llama"
     for name, value in original.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
     ids = torch.tensor([[3, 7, 9, 11, 4]])
     torch.testing.assert_close(model(ids).logits, original(ids).logits, rtol=1e-5, atol=1e-6)
     self_test(model)
-    assert load_model(checkpoint, "bfloat16", on=CPU).dtype == torch.bfloat16
+    assert load_model(checkpoint, "bfloat16", target=CPU).dtype == torch.bfloat16
     assert stored_types(checkpoint) == ["F32"]
 
 
@@ -51,7 +51,7 @@ def test_a_file_of_that_name_in_the_working_directory_is_not_taken(gguf, tmp_pat
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/tiny.gguf").write_bytes(b"another file")
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert load_model(checkpoint, "float32", on=CPU).num_parameters() == original.num_parameters()
+    assert load_model(checkpoint, "float32", target=CPU).num_parameters() == original.num_parameters()
 
 
 def test_the_hash_is_over_the_file(gguf):
@@ -69,7 +69,7 @@ def test_a_truncated_file(kept, gguf):
     whole = (checkpoint.folder / "tiny.gguf").read_bytes()
     (checkpoint.folder / "tiny.gguf").write_bytes(whole[:kept])
     with pytest.raises(ModelError, match="tiny.gguf cannot be (read|loaded)"):
-        load_model(checkpoint, "float32", on=CPU)
+        load_model(checkpoint, "float32", target=CPU)
     with pytest.raises(ModelError, match="tiny.gguf cannot be read, copy or convert it again"):
         load_tokenizer(checkpoint)
 
@@ -77,7 +77,7 @@ def test_a_truncated_file(kept, gguf):
 def test_tensors_that_transformers_would_drop_are_refused(gguf):
     checkpoint, _ = gguf(extra={"rope_freqs.weight": torch.ones(2)})
     with pytest.raises(ModelError, match="1 weights are in excess.*rope_freqs.weight.*take its safetensors"):
-        load_model(checkpoint, "float32", on=CPU)
+        load_model(checkpoint, "float32", target=CPU)
 
 
 def test_a_folder_with_only_a_gguf_file_says_to_name_the_file(gguf):
@@ -92,11 +92,11 @@ def test_it_is_not_quantised_again(precision, gguf):
         ModelError,
         match=r"^\S*tiny.gguf: a GGUF file is dequantised, not quantised again: set precision to float32 or bfloat16",
     ):
-        load_model(gguf()[0], precision, on=CPU)
+        load_model(gguf()[0], precision, target=CPU)
 
 
 def test_without_the_package_the_error_has_the_install_line(gguf, monkeypatch):
     checkpoint, _ = gguf()
     monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="^this model needs the package gguf.*pip install -r requirements.txt"):
-        load_model(checkpoint, "float32", on=CPU)
+        load_model(checkpoint, "float32", target=CPU)

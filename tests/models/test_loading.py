@@ -47,7 +47,7 @@ def folder(tiny_folders, tmp_path):
 
 @pytest.mark.parametrize("family", SITES)
 def test_every_family_loads_and_keeps_its_weights(family, tiny_folders, tiny_models):
-    model = load_model(at(tiny_folders[family]), "float32", on=CPU)
+    model = load_model(at(tiny_folders[family]), "float32", target=CPU)
     self_test(model)
     assert not model.training
     for name, value in tiny_models[family].state_dict().items():
@@ -55,16 +55,16 @@ def test_every_family_loads_and_keeps_its_weights(family, tiny_folders, tiny_mod
 
 
 def test_the_precision_is_the_one_asked_for_not_the_stored_one(folder):
-    assert load_model(at(folder), "bfloat16", on=CPU).dtype == torch.bfloat16
-    assert load_model(at(folder), "float32", on=CPU).dtype == torch.float32
+    assert load_model(at(folder), "bfloat16", target=CPU).dtype == torch.bfloat16
+    assert load_model(at(folder), "float32", target=CPU).dtype == torch.float32
     rewrite_weights(folder, lambda weights: weights.update({name: value.half() for name, value in weights.items()}))
     rewrite_config(folder, dtype="float16")
-    assert load_model(at(folder), "float32", on=CPU).dtype == torch.float32
+    assert load_model(at(folder), "float32", target=CPU).dtype == torch.float32
 
 
 def test_float16_is_refused(folder):
     with pytest.raises(ModelError, match="precision 'float16': expected one of float32, bfloat16, int8, nf4"):
-        load_model(at(folder), "float16", on=CPU)
+        load_model(at(folder), "float16", target=CPU)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -74,7 +74,7 @@ def test_the_attention_is_the_one_asked_for(attention, folder):
 
 def test_an_architecture_without_sdpa_says_that_it_uses_eager(tiny_folders, monkeypatch, caplog):
     monkeypatch.setattr(LlamaPreTrainedModel, "_supports_sdpa", False)
-    model = load_model(at(tiny_folders["llama"]), "float32", on=CPU)
+    model = load_model(at(tiny_folders["llama"]), "float32", target=CPU)
     assert model.config._attn_implementation == "eager"
     assert "llama has no sdpa attention, eager is used" in caplog.text
 
@@ -100,7 +100,7 @@ def test_the_device_comes_from_the_environment(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="auto chooses the GPU")
 def test_auto_on_a_cpu_is_the_cpu(folder, monkeypatch):
-    plain = load_model(at(folder), "float32", on=CPU)
+    plain = load_model(at(folder), "float32", target=CPU)
     monkeypatch.setenv("DEVICE", "auto")
     spread = load_model(at(folder), "float32")
     assert spread.device.type == "cpu"
@@ -111,43 +111,43 @@ def test_auto_on_a_cpu_is_the_cpu(folder, monkeypatch):
 def test_missing_weight_file(folder):
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="has no weights: expected model.safetensors"):
-        load_model(at(folder), "float32", on=CPU)
+        load_model(at(folder), "float32", target=CPU)
 
 
 def test_pickled_weights_are_refused(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match="found pytorch_model.bin: pickled weights can run code and are refused"):
-        load_model(at(folder), "float32", on=CPU)
+        load_model(at(folder), "float32", target=CPU)
 
 
 def test_a_missing_tensor_is_not_left_random(folder):
     rewrite_weights(folder, lambda weights: weights.pop("model.layers.1.mlp.up_proj.weight"))
     with pytest.raises(ModelError, match="1 weights are missing from.*e.g. model.layers.1.mlp.up_proj.weight"):
-        load_model(at(folder), "float32", on=CPU)
+        load_model(at(folder), "float32", target=CPU)
 
 
 def test_a_tensor_without_a_place_is_refused(folder):
     rewrite_weights(folder, lambda weights: weights.update({"model.layers.3.mlp.up_proj.weight": torch.ones(2)}))
     with pytest.raises(ModelError, match="1 weights are in excess.*e.g. model.layers.3.mlp.up_proj.weight"):
-        load_model(at(folder), "float32", on=CPU)
+        load_model(at(folder), "float32", target=CPU)
 
 
 def test_a_tensor_of_another_shape_is_refused(folder):
     rewrite_weights(folder, lambda weights: weights.update({"model.norm.weight": torch.ones(2)}))
     with pytest.raises(ModelError, match="1 weights are of another shape.*e.g. model.norm.weight"):
-        load_model(at(folder), "float32", on=CPU)
+        load_model(at(folder), "float32", target=CPU)
 
 
 def test_buffers_that_old_versions_stored_are_no_weights(tiny_folders, tmp_path):
     folder = shutil.copytree(tiny_folders["gpt2"], tmp_path / "gpt2")
     rewrite_weights(folder, lambda weights: weights.update({"transformer.h.0.attn.bias": torch.ones(1, 1, 64, 64)}))
-    load_model(at(folder), "float32", on=CPU)
+    load_model(at(folder), "float32", target=CPU)
 
 
 def test_weights_quantised_beforehand_are_refused(folder):
     rewrite_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
     with pytest.raises(ModelError, match="quantised beforehand.*take the unquantised checkpoint"):
-        load_model(at(folder), "float32", on=CPU)
+        load_model(at(folder), "float32", target=CPU)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def retrofit(folder):
 def test_olmo2_retrofit_is_olmo3(retrofit, tiny_folders):
     assert architecture(retrofit) == "olmo3"
     assert load_tokenizer(at(retrofit))("w5 w7")["input_ids"] == [1, 5, 7]
-    found, expected = (load_model(at(folder), "float32", on=CPU) for folder in (retrofit, tiny_folders["olmo3"]))
+    found, expected = (load_model(at(folder), "float32", target=CPU) for folder in (retrofit, tiny_folders["olmo3"]))
     assert found.config.layer_types == ["sliding_attention"] * 3
     assert type(found) is type(expected)
     for name, value in expected.state_dict().items():
@@ -188,14 +188,14 @@ def test_olmo2_retrofit_has_full_attention_in_every_fourth_layer(retrofit):
 def test_olmo2_retrofit_with_other_weights_is_refused(change, what, retrofit):
     rewrite_weights(retrofit, change)
     with pytest.raises(ModelError, match=f"1 weights are {what}"):
-        load_model(at(retrofit), "float32", on=CPU)
+        load_model(at(retrofit), "float32", target=CPU)
 
 
 def test_a_truncated_weight_file(folder):
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelError, match="olmo3 cannot be loaded"):
-        load_model(at(folder), "float32", on=CPU)
+        load_model(at(folder), "float32", target=CPU)
 
 
 def test_code_of_a_repository_is_never_run(folder, tmp_path):
@@ -204,7 +204,7 @@ def test_code_of_a_repository_is_never_run(folder, tmp_path):
     config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load_model(at(folder), "float32", on=CPU)
+        load_model(at(folder), "float32", target=CPU)
     assert not (tmp_path / "ran").exists()
 
 
@@ -253,7 +253,7 @@ def test_the_weight_hash_reads_the_shards_of_the_index_only(folder):
     (folder / "stray.safetensors").write_bytes(b"another set")
     assert [path.name for path in weight_files(folder)] == ["a.safetensors", "b.safetensors"]
     assert weight_hash(folder) != before
-    self_test(load_model(at(folder), "float32", on=CPU))
+    self_test(load_model(at(folder), "float32", target=CPU))
     (folder / "b.safetensors").unlink()
     with pytest.raises(ModelError, match="lacks 1 of 2 weight files, e.g. b.safetensors"):
-        load_model(at(folder), "float32", on=CPU)
+        load_model(at(folder), "float32", target=CPU)

@@ -30,7 +30,7 @@ def wide(tmp_path):
 @pytest.mark.parametrize("family", WIDE_CONFIGS)
 def test_blocks_are_quantised_and_nothing_else(family, precision, wide):
     checkpoint, original = wide(family)
-    model = load_model(checkpoint, precision, on=CPU)
+    model = load_model(checkpoint, precision, target=CPU)
     self_test(model)
     kinds = {name: value.dtype for name, value in model.named_parameters()}
     matrices = [
@@ -52,4 +52,4 @@ def test_without_bitsandbytes_the_error_has_the_install_line(precision, wide, mo
     checkpoint, _ = wide("llama")
     monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="^this model needs the package bitsandbytes.*pip install -r requirements.txt"):
-        load_model(checkpoint, precision, on=CPU)
+        load_model(checkpoint, precision, target=CPU)

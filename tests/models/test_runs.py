@@ -7,7 +7,14 @@ import pytest
 
 from stages.models import runs
 from stages.models.checkpoint import ModelError, weight_hash
-from stages.models.runs import Saved, identity, opened, run_tokenizer, saved_checkpoints
+from stages.models.runs import (
+    SavedCheckpoint,
+    open_saved,
+    run_tokenizer,
+    saved_checkpoints,
+    settings_hash,
+    weight_identity,
+)
 from tests.support.tiny_models import tiny_model, tiny_tokenizer
 
 
@@ -50,14 +57,14 @@ def test_a_local_directory_has_verbatim_names_and_explicit_steps(tmp_path, monke
     found = saved_checkpoints("mine")
     assert [(one.step, one.tokens, one.folder.name) for one in found] == [(1, None, "first"), (100, 5000, "step_0100")]
     assert run_tokenizer("mine")("w5")["input_ids"] == [1, 5]
-    with opened("mine", found[0], known := identity(found[0])) as checkpoint:
+    with open_saved("mine", found[0], known := weight_identity(found[0])) as checkpoint:
         assert known == weight_hash(tmp_path / "run/first") == checkpoint.weight_hash
         assert checkpoint.architecture == "olmo3"
 
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ModelError, match="gone is not a directory: correct the revision"):
-        identity(Saved(3, None, "gone", tmp_path / "gone", None))
+        weight_identity(SavedCheckpoint(3, None, "gone", tmp_path / "gone", None))
 
 
 @pytest.fixture
@@ -87,27 +94,42 @@ def hub(tmp_path, monkeypatch):
     return SimpleNamespace(cached=cached, deleted=deleted)
 
 
-SAVED = Saved(3, None, "step3", None, "org/name")
+SAVED = SavedCheckpoint(3, None, "step3", None, "org/name")
 
 
 def test_weights_that_were_downloaded_are_dropped_after_use_also_after_an_error(hub):
-    assert identity(SAVED) == "sha-of-step3"
-    with opened("mine", SAVED, "sha-of-step3") as checkpoint:
+    assert weight_identity(SAVED) == "sha-of-step3"
+    with open_saved("mine", SAVED, "sha-of-step3") as checkpoint:
         assert checkpoint.resolved_revision == "sha-of-step3" and not hub.deleted
-    with pytest.raises(RuntimeError), opened("mine", SAVED, "sha-of-step3"):
+    with pytest.raises(RuntimeError), open_saved("mine", SAVED, "sha-of-step3"):
         raise RuntimeError
     assert hub.deleted == ["sha-of-step3"] * 2
 
 
 def test_weights_that_were_there_before_stay(hub):
     hub.cached.add("sha-of-step3")
-    with opened("mine", SAVED, "sha-of-step3"):
+    with open_saved("mine", SAVED, "sha-of-step3"):
         pass
     assert not hub.deleted
 
 
 def test_weights_stay_where_that_is_asked_for(hub, monkeypatch):
     monkeypatch.setenv("KEEP_WEIGHTS", "1")
-    with opened("mine", SAVED, "sha-of-step3"):
+    with open_saved("mine", SAVED, "sha-of-step3"):
         pass
     assert not hub.deleted and hub.cached == {"sha-of-step3"}
+
+
+def test_settings_are_told_by_configuration_generation_and_tokenizer(tmp_path):
+    tiny_model("llama").save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    saved = SavedCheckpoint(0, None, "mine", tmp_path, None)
+    hashes = [settings_hash(saved)]
+    (tmp_path / "notes.md").write_text("mine", encoding="utf-8")
+    assert settings_hash(saved) == hashes[0]
+    for name in ("config.json", "generation_config.json", "tokenizer.json"):
+        path = tmp_path / name
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"extra": 1}), encoding="utf-8")
+        hashes.append(settings_hash(saved))
+    assert len(set(hashes)) == 4
+    assert settings_hash(SavedCheckpoint(0, None, "main", None, "someone/model")) == ""

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages.activations.store import ActivationError, Block, Header, write
-from stages.paradigms import jobs, measure
+from stages.activations.store import ActivationError, Block, ActivationHeader, write
+from stages.paradigms import measure, measure_jobs
 from stages.paradigms.tables import RECORD_COLUMNS, RECORD_TABLES
 from stages.shared.params import ParamsError
 from stages.shared.tables import TableError
@@ -29,7 +29,7 @@ PARAMS = {
 
 
 def collect(model, task, change, prompts=N, token_hash="t", precision="float32"):
-    header = Header(
+    header = ActivationHeader(
         model=model, task=task, resolved_revision="local", weight_hash="w", paradigm="base", architecture="olmo3", n_layers=LAYERS, d_model=D,
         aggregations=("last_token", "mean"), sites=SITES, mask="last real token", precision=precision, prompt_format="plain",
         prompt_ids=tuple(f"{task}-{i}" for i in range(prompts)), token_hash=token_hash, tokens_per_batch=1, library_versions={},
@@ -294,7 +294,7 @@ def test_a_collapsed_site_of_one_model_is_missing_and_loses_no_other_site(study,
 @pytest.mark.parametrize("workers", [1, 3])
 def test_each_worker_holds_two_layers_of_activations_and_no_more(study, monkeypatch, workers):
     held, most = [], 0
-    read_site = jobs.read_site
+    read_site = measure_jobs.read_site
 
     def counted(*args):
         nonlocal most
@@ -303,7 +303,7 @@ def test_each_worker_holds_two_layers_of_activations_and_no_more(study, monkeypa
         most = max(most, sum(reference() is not None for reference in list(held)))
         return values
 
-    monkeypatch.setattr(jobs, "read_site", counted)
+    monkeypatch.setattr(measure_jobs, "read_site", counted)
     monkeypatch.setenv("JOBS", str(workers))
     measure.main("sft-s0", "base-s0")
     pairs = (len(SITES) + 1) * LAYERS * len(TASKS)  # resid_post at a second position, too

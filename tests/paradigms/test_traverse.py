@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages.activations.store import ActivationError, Block, Header, read_site, write
+from stages.activations.store import ActivationError, Block, ActivationHeader, read_site, write
 from stages.paradigms import traverse as paths
 from stages.shared.params import ParamsError
 
@@ -26,7 +26,7 @@ def collect(model, noise, aggregations=("all_tokens",), token_hash="t"):
     lengths = generator.integers(6, 12, N)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     mask = ~np.isin(np.arange(offsets[-1]), offsets)  # without position 0
-    header = Header(
+    header = ActivationHeader(
         model=model, task="logic", resolved_revision="local", weight_hash="w", paradigm="base", architecture="olmo3", n_layers=LAYERS, d_model=D,
         aggregations=aggregations, sites=("resid_post",), mask="real tokens", precision="float32", prompt_format="plain",
         prompt_ids=tuple(f"logic-{i}" for i in range(N)), token_hash=token_hash, tokens_per_batch=1, library_versions={}, all_tokens_dtype="float32",

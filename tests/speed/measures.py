@@ -23,7 +23,7 @@ import numpy as np
 import scipy.linalg
 import yaml
 
-from stages.activations.store import Block, Header, write
+from stages.activations.store import Block, ActivationHeader, write
 from stages.geometry.registry import SIDES, ActivationMeasure, MeasureVariant, catalogue
 from stages.geometry.resampling import SubsetSpectra, factorise_subsets, joint_rows
 from stages.geometry.spectrum import Spectrum, factorise
@@ -142,7 +142,7 @@ def collect(folder: Path, layers: int) -> None:
     """Activation files of a reference and a model on one task, (500, 1024) in each of ``layers`` layers."""
     x, y = pair(500, 1024)
     for model, cloud in (("base-s0", x), ("sft-s0", y)):
-        header = Header(
+        header = ActivationHeader(
             model=model, task="logic", resolved_revision="local", weight_hash="w", paradigm="sft", architecture="olmo3",
             n_layers=layers, d_model=1024, aggregations=("last_token",), sites=("resid_post",), mask="last real token",
             precision="float32", prompt_format="plain", prompt_ids=tuple(map(str, range(500))), token_hash="t",

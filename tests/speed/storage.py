@@ -53,7 +53,7 @@ def organism() -> np.ndarray:
     rows = read_tasks(TASKS, "held_out", 1000)
     tokens = tokenise(load_tokenizer(checkpoint), [row["prompt"] for row in rows], [row["id"] for row in rows])
     kept = []
-    model = load_model(checkpoint, "bfloat16", on=torch.device("cpu"))
+    model = load_model(checkpoint, "bfloat16", target=torch.device("cpu"))
     gather_positions(
         model, tokens, batches(tokens.lengths, 4096), ["resid_post"], ["all_tokens"], 4096,
         lambda _, reduced: kept.append(reduced["all_tokens"][LAYER]),
@@ -103,7 +103,7 @@ def compare(name: str, values: np.ndarray, folder: Path) -> None:
             assert np.array_equal(found, stored)
             line(f"{stored.dtype.name:8s} {codec}", values, path, writing, reading)
     path = folder / "sft-s0" / "task.h5"
-    header = store.Header(
+    header = store.ActivationHeader(
         model="sft-s0", task="task", resolved_revision="local", weight_hash="", paradigm="sft", architecture="olmo3",
         n_layers=1, d_model=values.shape[1], aggregations=("all_tokens",), sites=("resid_post",), mask="",
         precision="bfloat16", prompt_format="plain", prompt_ids=("a",), token_hash="", tokens_per_batch=1,
