@@ -19,7 +19,7 @@ def total_sums(blocks: Moments) -> Moments:
 
 
 def subset_sums(blocks: Moments, members: np.ndarray) -> Moments:
-    """Return sums over subsets of the blocks, ``members`` (subsets, blocks) of 0 and 1: gram (subsets, d, d) and so on."""
+    """Return sums over subsets of blocks, ``members`` (subsets, blocks) of 0 and 1: gram (subsets, d, d) and so on."""
     members = np.asarray(members, np.float64)
     flat = members @ blocks.gram.reshape(len(blocks.n), -1)  # (subsets, d * d)
     return Moments(flat.reshape(len(members), *blocks.gram.shape[1:]), members @ blocks.total, members @ blocks.n)
@@ -59,7 +59,7 @@ class HalfSpectra(NamedTuple):
 
 
 def half_spectra(blocks: Moments, signs: np.ndarray, centred: bool) -> HalfSpectra:
-    """Return the spectrum of all rows, and to first order those of the complementary halves ``signs`` (J, blocks) of +-1.
+    """Return the spectrum of all rows, and to first order those of complementary halves ``signs`` (J, blocks) of +-1.
 
     λ_i of a half is v_i' C_half v_i in the eigenvectors v_i of the whole: one eigendecomposition in place of 2 J. What
     this leaves out is even in C_half - C and so, for differences of complements, of third order: standard errors

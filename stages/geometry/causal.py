@@ -32,7 +32,7 @@ class CausalError(ValueError):
 
 
 class Metric(NamedTuple):
-    """The inner product of words in d dimensions; ``root`` and ``inverse_root`` (d, d) are symmetric, inverse to each other."""
+    """The inner product of words in d dimensions; its roots (d, d) are symmetric and inverse to each other."""
 
     mean: np.ndarray
     """(d,) mean of the words"""
@@ -76,7 +76,7 @@ def causal_metric(unembedding: np.ndarray, shrinkage: Shrinkage = "ledoit_wolf")
 
 
 def euclidean_metric(unembedding: np.ndarray) -> Metric:
-    """Return the control metric: the same centring, and one scale for all dimensions, so that words have total variance d.
+    """Return the control metric: the same centring, one scale for all dimensions, so that words have total variance d.
 
     Raises CausalError where all words are equal.
     """
@@ -145,7 +145,7 @@ class Simplex(NamedTuple):
     edge_variation: float
     """sd / mean of the m (m - 1) / 2 distances: 0 for a regular simplex"""
     cosine: float
-    """mean cosine between two corners seen from their centre: -1 / (m - 1) whenever all are equally far, simplex or not"""
+    """mean cosine between two corners seen from their centre: -1 / (m - 1) where all are equally far, simplex or not"""
     cosine_sd: float
     """sd of these cosines: 0 for a regular simplex"""
     rank_share: float
@@ -155,8 +155,8 @@ class Simplex(NamedTuple):
 def simplex(corners: np.ndarray) -> Simplex:
     """Measure how near the vectors ``corners`` (m, d) of m >= 3 siblings are to a regular simplex.
 
-    Invariant to rotation, translation and a common factor. Raises CausalError below 3 siblings and where one lies at the
-    centre of all.
+    Invariant to rotation, translation and a common factor. Raises CausalError below 3 siblings and where one lies at
+    the centre of all.
     """
     corners = _finite(corners, "siblings")
     m = len(corners)

@@ -12,7 +12,7 @@ from stages.geometry.spectrum import Spectrum, factorise
 
 @cache
 def isotropic_spectrum(n: int, d: int, centred: bool, draws: int, seed: int) -> Spectrum:
-    """Draw the spectra (draws, r) of isotropic Gaussian data (n, d): unequal singular values are sampling noise only."""
+    """Draw spectra (draws, r) of isotropic Gaussian data (n, d): unequal singular values are sampling noise only."""
     generator = np.random.default_rng([seed, n, d])
     singular = [factorise(generator.standard_normal((n, d)), centred).s for _ in range(draws)]
     return Spectrum(np.stack(singular), n, d, centred)

@@ -64,7 +64,7 @@ def path_curvature(path: np.ndarray) -> np.ndarray:
 
 
 def random_walk_curvature(path: np.ndarray, draws: int = 200, seed: int = 0) -> WalkCurvature:
-    """Return the curvature of walks with the step lengths of ``path`` (..., layers, d), in independent random directions.
+    """Return the curvature of walks with the step lengths of ``path`` (..., layers, d) in random directions.
 
     The architectural control: what the lengths of the steps alone make of the profile. Steps x and y at an angle θ
     give 2 sin θ / |x + y|; the cosine of two random directions is g / sqrt(g² + χ²), g ~ N(0, 1), χ² with d - 1 degrees
@@ -142,7 +142,7 @@ def flat_cloud(x: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def _local_gram(x: np.ndarray, neighbours: int) -> tuple[np.ndarray, float]:
-    """Return Gram matrices of each point's neighbours, centred (n, neighbours, neighbours), and their rounding error."""
+    """Return centred Gram matrices (n, neighbours, neighbours) of each point's neighbours, and their rounding error."""
     gram = x @ x.T  # (n, n)
     squares = np.diag(gram)
     distances = squares[:, None] + squares - 2 * gram  # squared
@@ -155,7 +155,7 @@ def _local_gram(x: np.ndarray, neighbours: int) -> tuple[np.ndarray, float]:
 
 
 def _quadratic_design(t: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Return columns 1, t_a, t_a²/2 and t_a t_b of ``t`` (n, neighbours, m); pairs (a, b); how often |II|_F² counts each."""
+    """Return columns 1, t_a, t_a²/2, t_a t_b of ``t`` (n, neighbours, m); pairs (a, b); their counts in |II|_F²."""
     a, b = np.triu_indices(t.shape[-1])
     products = t[..., a] * t[..., b] * np.where(a == b, 0.5, 1.0)
     return np.concatenate([np.ones_like(t[..., :1]), t, products], axis=-1), (a, b), np.where(a == b, 1.0, 2.0)

@@ -1,4 +1,4 @@
-"""The power law of a spectrum by a fit that a few odd eigenvalues do not move, and the ranks of the prior study's fit."""
+"""The power law of a spectrum by a fit that few odd eigenvalues do not move, and the ranks of the prior study's fit."""
 
 from __future__ import annotations
 

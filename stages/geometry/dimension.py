@@ -33,8 +33,8 @@ import numpy as np
 
 from stages.geometry.spectrum import factorise
 
-# Distance between rows that are the same point, as a share of the cloud's radius: a few float32 roundings, far below what
-# separates two prompts; bfloat16 rounds by more.
+# Distance between rows that are the same point, as a share of the cloud's radius: a few float32 roundings, far below
+# what separates two prompts; bfloat16 rounds by more.
 SAME = 1e-6
 NEWTON_STEPS = 50
 # Numbers that local PCA holds at a time (128 MiB).
@@ -165,12 +165,11 @@ def mle(cloud: Neighbours, k: int = 20) -> float:
 def gride(cloud: Neighbours, last: int = 64) -> ScaleCurve:
     """Return the dimension over the scales r₁ to r₂, r₂ to r₄, … up to the neighbour of rank ``last``, a power of 2.
 
-    At each scale the maximum of the likelihood of μ = r₂ₖ / rₖ, whose density is
-    D (μ^D - 1)^(k - 1) / (B(k, k) μ^((2k - 1) D + 1)). A curve that falls from rank 2 on shows noise below, or
-    curvature and edges above, the scale of the structure; a plateau is the best evidence for a dimension.
-    Ties, with a warning, and ratios above q50 + 20 (q95 - q50) are dropped, the latter as in the reference
-    implementation. For the bias see the module. Invariances as there. Raises DimensionError when ``last`` is no power of 2 or the points are too
-    few. Source: Denti et al. 2022.
+    At each scale the maximum of the likelihood of μ = r₂ₖ / rₖ, whose density is D (μ^D - 1)^(k - 1) / (B(k, k) μ^((2k
+    - 1) D + 1)). A curve that falls from rank 2 on shows noise below, or curvature and edges above, the scale of the
+    structure; a plateau is the best evidence for a dimension. Ties, with a warning, and ratios above q50 + 20 (q95 -
+    q50) are dropped, the latter as in the reference implementation. For the bias see the module. Invariances as there.
+    Raises DimensionError when ``last`` is no power of 2 or the points are too few. Source: Denti et al. 2022.
     """
     from skdim.id import GRIDE
 
@@ -217,9 +216,9 @@ def gride_from_distances(nearer: np.ndarray, farther: np.ndarray, rank: int) -> 
 def local_pca(cloud: Neighbours, k: int = 50, share: float = 0.05, points: int | None = None) -> float:
     """Return the mean over points of the number of eigenvalues above ``share`` of the largest, in ``k`` neighbours.
 
-    Read at the first ``points`` of the cloud, or at all. The covariance is that of the neighbours alone, centred on their
-    mean. At most k - 1, which bounds the estimate from above: k of twice the dimension is the least that can show it
-    (D = 50 reads 35.9 at k = 50, 47.8 at k = 100; a curved sphere of 5 dimensions reads 5.8 at k = 100, n = 1319).
+    Read at the first ``points`` of the cloud, or at all. The covariance is that of the neighbours alone, centred on
+    their mean. At most k - 1, which bounds the estimate from above: k of twice the dimension is the least that can show
+    it (D = 50 reads 35.9 at k = 50, 47.8 at k = 100; a curved sphere of 5 dimensions reads 5.8 at k = 100, n = 1319).
     Invariances as in the module. Raises DimensionError where ``k`` exceeds the search. Source: Fukunaga & Olsen 1971.
     """
     _require(cloud, k)

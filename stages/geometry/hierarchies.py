@@ -67,7 +67,7 @@ def tree(kinds: dict[str, str | None], words: dict[str, str]) -> Tree:
 
 
 def siblings(hierarchy: Tree) -> np.ndarray:
-    """Return whether two different kinds have the same kinds above them, (K, K) bool; the highest kinds are siblings."""
+    """Return whether two different kinds have the same kinds above them: (K, K) bool; the highest are siblings."""
     ancestors = hierarchy.ancestry & ~np.eye(len(hierarchy.ancestry), dtype=bool)
     return (ancestors[:, None] == ancestors[None]).all(axis=-1) & ~np.eye(len(ancestors), dtype=bool)
 
@@ -110,7 +110,7 @@ def mean_ratios(words: np.ndarray, hierarchy: Tree, splits: int, seed: int) -> P
 
 
 def shuffled_ratios(words: np.ndarray, hierarchy: Tree, draws: int, seed: int) -> list[ProjectionRatios]:
-    """Return `split_ratios` under labels without meaning: ``draws`` random deals of words to kinds, one split of each."""
+    """Return `split_ratios` under labels without meaning: ``draws`` random deals of words to kinds, a split of each."""
     generator = np.random.default_rng(seed)
     return [split_ratios(words[generator.permutation(len(words))], hierarchy, generator) for _ in range(draws)]
 

@@ -1,10 +1,10 @@
 """The prior study's formulas as it computed them, bugs included, so that its published numbers can be compared.
 
-They serve nothing else: each names its flaw and what to use instead. All of them read raw, uncentred activations (n, d),
-so that the direction of the mean, which prompts of one template share, leads every spectrum and subspace; they depend
-on n, which differed between its tasks; and none has a null, a ceiling or an interval. Here they are float64, where the
-prior study read float16, in which residuals above 65,504 are infinite. Its Cohen's d and Welch test took layers for
-samples: see `stages.statistics`.
+They serve nothing else: each names its flaw and what to use instead. All of them read raw, uncentred activations (n,
+d), so that the direction of the mean, which prompts of one template share, leads every spectrum and subspace; they
+depend on n, which differed between its tasks; and none has a null, a ceiling or an interval. Here they are float64,
+where the prior study read float16, in which residuals above 65,504 are infinite. Its Cohen's d and Welch test took
+layers for samples: see `stages.statistics`.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ SPECTRAL: dict[str, Callable[[Spectrum], np.ndarray | float]] = {
     # exp(-sum p ln p), p = s / (sum s + 1e-10) above 1e-10. Flaw, uncentred: a mean offset moved it from 328 to 209.
     # Instead: effective_rank, centred.
     "legacy_effective_rank": effective_rank,
-    # -slope of ln(s_i + 1e-10) on ln i. Flaw, all ranks: other ones whenever n or d differ, and the tail of noise weighs
+    # -slope of ln(s_i + 1e-10) on ln i. Flaw, all ranks: they change whenever n or d do, and the tail of noise weighs
     # most. Instead: spectral_decay over declared ranks, with its share of the variance.
     "legacy_decay": legacy_decay,
     # Share of variance that this line explains: high for any smooth curve. Instead: the exponent over several ranges.
     "legacy_decay_r2": lambda spectrum: spectral_decay(spectrum, 1, spectrum.s.shape[-1], floor=SMALLEST).r2,
-    # (sum s)² / sum s². Flaw, on s: the participation ratio is of eigenvalues, s². Instead: participation_ratio, centred.
+    # (sum s)² / sum s². Flaw, on s in place of the eigenvalues, s². Instead: participation_ratio, centred.
     "legacy_participation_ratio": lambda spectrum: participation_ratio(spectrum, eigen=False),
     # sum s² / s_1². Flaw, uncentred: s_1 is the mean, and the rank about 1. Instead: stable_rank, centred.
     "legacy_stable_rank": stable_rank,
@@ -101,19 +101,19 @@ def legacy_records(reference: np.ndarray, model: np.ndarray) -> dict[str, float]
     """Return every measure of raw ``model`` (n, d), and of it against ``reference`` (n, d), by name.
 
     Left out are two that activations alone do not determine. The Menger curvature of paths through the layers is
-    `curvature.path_curvature` (the same formula). The "curvature" mean ‖act(x + noise) - act(x)‖² / ε², noise of deviation
-    ε ‖E‖ / √numel, is a sensitivity by another name: the squared response to noise, in which nothing bends, by finite
-    differences, which rounding ruins in half precision; instead see `stages.paradigms.sensitivity.noise_response`, its
-    limit for ε -> 0. Raises LegacyError on unlike shapes.
+    `curvature.path_curvature` (the same formula). The "curvature" mean ‖act(x + noise) - act(x)‖² / ε², noise of
+    deviation ε ‖E‖ / √numel, is a sensitivity by another name: the squared response to noise, in which nothing bends,
+    by finite differences, which rounding ruins in half precision; instead see
+    `stages.paradigms.sensitivity.noise_response`, its limit for ε -> 0. Raises LegacyError on unlike shapes.
     """
     (_, first), (spectrum, second) = (legacy_spectrum(x) for x in _paired(reference, model))
     first, second = first[:, :MOST_DIRECTIONS], second[:, :MOST_DIRECTIONS]  # (d, k), k = min(100, n, d)
     return {
         **{name: float(function(spectrum)) for name, function in SPECTRAL.items()},
         # Mean cosine of the principal angles between the k leading right singular vectors. Flaw, k unbounded by the
-        # sample: at k = d it can only be 1, at k near n it compares noise; and chance rises with k / d (.13 at 4096, .31
-        # at 768). Uncentred, with neither chance nor ceiling. Instead: subspace.preservation at a declared k, centred, as
-        # an adjusted index.
+        # sample: at k = d it can only be 1, at k near n it compares noise; and chance rises with k / d (.13 at 4096,
+        # .31 at 768). Uncentred, with neither chance nor ceiling. Instead: subspace.preservation at a declared k,
+        # centred, as an adjusted index.
         "legacy_preservation": float(preservation(first, second)),
         # ‖V1'V2‖² / k / k of the same bases. Flaw, divided by k twice: equal subspaces score 1 / k, not 1. Instead:
         # subspace.projection_overlap.

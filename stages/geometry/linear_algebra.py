@@ -1,14 +1,14 @@
 """The costly linear algebra of the measures, in float64: on the processor through numpy, or on a GPU through torch.
 
 Unless `use` says otherwise each function is one call of numpy, to the bit. After ``use("cuda")`` each sends its matrix
-to the GPU and takes the result back: rows (n, d) for their Gram matrix or triangular factor, Gram matrices (m, m),
-m = min(n, d), for their eigenvalues and vectors. Nothing stays on the GPU. Eigenvectors come out up to sign, which no measure
-sees. Measures agree to 1e-9 through torch on the processor, where the tests compare them, and are held to 1e-6 on a GPU
-where the tests find one; not to the bit, so take one device for a whole study.
+to the GPU and takes the result back: rows (n, d) for their Gram matrix or triangular factor, Gram matrices (m, m), m =
+min(n, d), for their eigenvalues and vectors. Nothing stays on the GPU. Eigenvectors come out up to sign, which no
+measure sees. Measures agree to 1e-9 through torch on the processor, where the tests compare them, and are held to 1e-6
+on a GPU where the tests find one; not to the bit, so take one device for a whole study.
 
-When it pays (by counting operations: it has not been timed on a GPU yet): the arithmetic grows with m³ and n d m, what is
-sent with m² and n d, so with some hundred prompts of a 7B model (d = 4096), on a card with fast float64. The matrices of
-organisms (d = 64) take longer to send than to factorise.
+When it pays (by counting operations: it has not been timed on a GPU yet): the arithmetic grows with m³ and n d m, what
+is sent with m² and n d, so with some hundred prompts of a 7B model (d = 4096), on a card with fast float64. The
+matrices of organisms (d = 64) take longer to send than to factorise.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def eigvalsh(symmetric: np.ndarray) -> np.ndarray:
 
 
 def eigh(symmetric: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the eigenvalues (..., m), ascending, and orthonormal eigenvectors (..., m, m), columns, of ``symmetric``."""
+    """Return eigenvalues (..., m), ascending, and orthonormal eigenvectors (..., m, m), columns, of ``symmetric``."""
     if _device is None:
         return np.linalg.eigh(symmetric)
     import torch

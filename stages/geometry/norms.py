@@ -48,7 +48,7 @@ def norm_statistics(x: np.ndarray) -> NormStatistics:
 
 
 def non_massive_rows(x: np.ndarray, threshold: float = MASSIVE_ROW) -> np.ndarray:
-    """Return, (..., n), whether each row of ``x`` (..., n, d) has ||x_i|| <= ``threshold`` x the median norm.
+    """Return whether each row of ``x`` (..., n, d) has ||x_i|| <= ``threshold`` x the median norm: (..., n) bool.
 
     The mask for measuring without sink positions; at least half of the rows are true whatever they hold, for
     ``threshold`` of 1 or more (else NormError). Invariant to rotation and isotropic scale, not to translation.
@@ -87,9 +87,9 @@ def massive_activations(
 ) -> MassiveActivations:
     """Find the rows and dimensions of ``x`` (..., n, d) that dwarf all others, under named thresholds.
 
-    A row counts by its norm (`non_massive_rows`), a dimension j by max_i |x_ij| > ``dimension_threshold`` x median |x|. A single
-    value can make both: the two counts overlap. Rows invariant to rotation and isotropic scale; dimensions, which
-    belong to the basis, to isotropic scale only. Source: Sun et al. 2024, whose own rule for a single value is a
+    A row counts by its norm (`non_massive_rows`), a dimension j by max_i |x_ij| > ``dimension_threshold`` x median |x|.
+    A single value can make both: the two counts overlap. Rows invariant to rotation and isotropic scale; dimensions,
+    which belong to the basis, to isotropic scale only. Source: Sun et al. 2024, whose own rule for a single value is a
     magnitude above 100 and about 1000 times the median: stricter in ratio, and bound to one model's scale.
     """
     x = _cloud(x)

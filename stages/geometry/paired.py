@@ -44,7 +44,7 @@ class PairedMoments(NamedTuple):
 
 
 def paired_moments(x: np.ndarray, y: np.ndarray) -> PairedMoments:
-    """Return the sums of ``x`` (..., n, d) and ``y`` (..., n, e): subtract a common mean first, for the digits' sake."""
+    """Return sums of ``x`` (..., n, d) and ``y`` (..., n, e): subtract a common mean first, for the digits' sake."""
     xt, yt = np.swapaxes(x, -1, -2), np.swapaxes(y, -1, -2)
     return PairedMoments(x.sum(axis=-2), y.sum(axis=-2), xt @ x, xt @ y, yt @ y, x.shape[-2])
 
@@ -71,7 +71,7 @@ def svcca_subsets(x: np.ndarray, y: np.ndarray, quarters: np.ndarray, pairs: Pai
 
 
 def predictivity_subsets(x: np.ndarray, y: np.ndarray, quarters: np.ndarray, pairs: Pairs) -> np.ndarray:
-    """Return `similarity.linear_predictivity`, two quarters as folds, on each pair of ``quarters`` (R, 4, q): (R, pairs)."""
+    """Return `similarity.linear_predictivity` on each pair of ``quarters`` (R, 4, q), the two as folds: (R, pairs)."""
     if not _additive(x, y, quarters):
         return _on_rows(x, y, quarters, pairs, lambda a, b: linear_predictivity(a, b, folds=2, ridge=RIDGE))
     sums = _quarter_moments(x, y, quarters)
@@ -102,7 +102,7 @@ def _centred(sums: PairedMoments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _whitening(gram: np.ndarray, share: float, most: int) -> np.ndarray:
-    """Return the map (d, p) from rows to the leading left singular vectors with ``share`` of the variance, at most ``most``."""
+    """Return the map (d, p) from rows to their p <= ``most`` left singular vectors with ``share`` of the variance."""
     values, vectors = np.linalg.eigh(gram)
     values, vectors = values[::-1].clip(0), vectors[:, ::-1]
     count = 1 + int((np.cumsum(values) < share * values.sum() - 1e-12).sum())

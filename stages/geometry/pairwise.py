@@ -50,7 +50,9 @@ def kernel_cka_subsets(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> np.nd
 
 
 def rank_correlation_subsets(a: np.ndarray, b: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return Spearman's correlation of off-diagonal values of symmetric ``a``, ``b`` (n, n) on each of ``masks`` (B, n): (B,).
+    """Return Spearman's correlation of the off-diagonal values of two matrices on each of ``masks`` (B, n): (B,).
+
+    ``a`` and ``b`` (n, n) are symmetric.
 
     All pairs are sorted once; the order inside a subset is what is left of it, so that no subset is sorted again. (The
     ranks of all prompts in place of the subset's own would make the spread a sixth too small.) Ties, which few
@@ -106,7 +108,7 @@ def neighbour_lists_in_subsets(whole: NeighbourLists, masks: np.ndarray, k: int)
 
 
 def shared_neighbours(a: np.ndarray, b: np.ndarray, n: int) -> float:
-    """Return the mean share of the neighbours ``a`` (m, k) of a point that are among ``b`` (m, k), indices below ``n``."""
+    """Return the mean share of the neighbours ``a`` (m, k) of a point that are in ``b`` (m, k), indices below ``n``."""
     offsets = np.arange(len(a))[:, None] * n
     in_a = np.zeros(len(a) * n, bool)
     in_a[(a + offsets).ravel()] = True

@@ -1,4 +1,4 @@
-"""Diagnostics of a transport plan P (n, n) between tokens: rows and columns sum to 1/n, row i and column i are one token.
+"""Diagnostics of a transport plan P (n, n) between tokens: its sums are 1/n, row i and column i are one token.
 
 An optimal plan without entropy between n and n equal weights is a permutation / n (Birkhoff 1946): its density is 1/n,
 its concentration 1 and all its rows one-to-one, whatever the clouds. Of such plans the identity share alone informs;
@@ -57,10 +57,11 @@ def diagnose(plan: np.ndarray) -> PlanDiagnostics:
 
 
 def equal_tokens(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return, (n, n), whether rows i and j of ``x`` (n, d), or of ``y``, are equal up to rounding: the diagonal and its ties.
+    """Return whether rows i and j of ``x`` (n, d), or of ``y``, are equal up to rounding: (n, n) bool.
 
-    Tokens with the same past have the same activations, and an optimal plan may trade them at no cost: its mass on
-    these pairs is its share on the identity coupling whatever it does among equals. Its chance is their mean.
+    These are the diagonal and its ties. Tokens with the same past have the same activations, and an optimal plan may
+    trade them at no cost: its mass on these pairs is its share on the identity coupling whatever it does among equals.
+    Its chance is their mean.
     """
     is_equal = np.eye(len(x), dtype=bool)
     for cloud in (np.asarray(x, np.float64), np.asarray(y, np.float64)):

@@ -67,7 +67,7 @@ def profile(x: np.ndarray) -> Profile:
 
 
 def norm_entropy(norms: np.ndarray) -> np.ndarray:
-    """Return exp(H) / n of ``norms`` (..., n), H = -sum p ln p, p = norms / sum: the share of rows that carry the length.
+    """Return exp(H) / n of ``norms`` (..., n), H = -sum p ln p, p = norms / sum: the share of rows with the length.
 
     1 for equal norms, k / n where k equal rows are all there is; for independent norms it converges with n to
     exp(-E[r ln r]), r = norm / E norm, where H itself grows like ln n. Invariant to a factor. NaN where all are zero.
@@ -78,7 +78,7 @@ def norm_entropy(norms: np.ndarray) -> np.ndarray:
 
 
 def legacy_norm_entropy(norms: np.ndarray) -> np.ndarray:
-    """Return -sum p ln(p + 1e-8), p = norms / sum, of ``norms`` (..., n): the prior study's formula, for comparison only.
+    """Return -sum p ln(p + 1e-8), p = norms / sum, of ``norms`` (..., n): the prior study's, for comparison only.
 
     Nearly ln n whatever the activations hold: compare `norm_entropy`. NaN where all are zero.
     """
@@ -97,11 +97,11 @@ def von_neumann_entropy(spectrum: Spectrum) -> np.ndarray:
 
 
 def hoyer(x: np.ndarray) -> np.ndarray:
-    """Return (sqrt d - |x|_1 / |x|_2) / (sqrt d - 1) of each row of ``x`` (..., d): 0 for equal magnitudes, 1 for one value.
+    """Return (sqrt d - |x|_1 / |x|_2) / (sqrt d - 1) (...) of rows of ``x`` (..., d); 0 to 1.
 
-    A row of independent normal values has about (1 - sqrt(2 / π)) sqrt d / (sqrt d - 1). Invariant to a factor for each
-    row, and to the order and signs of dimensions, not to rotation: it belongs to the basis. NaN for a row of zeros.
-    Raises NormError on fewer than 2 dimensions. Source: Hoyer 2004.
+    0 for equal magnitudes, 1 for one value. A row of independent normal values has about (1 - sqrt(2 / π)) sqrt d /
+    (sqrt d - 1). Invariant to a factor for each row, and to the order and signs of dimensions, not to rotation: it
+    belongs to the basis. NaN for a row of zeros. Raises NormError on fewer than 2 dimensions. Source: Hoyer 2004.
     """
     if (d := x.shape[-1]) < 2:
         raise NormError(f"sparsity needs at least 2 dimensions, found {d}")
@@ -111,7 +111,7 @@ def hoyer(x: np.ndarray) -> np.ndarray:
 
 
 def near_zero_share(x: np.ndarray, threshold: float = NEAR_ZERO) -> np.ndarray:
-    """Return the share of the values of each row of ``x`` (..., d) with |x_j| < ``threshold`` x the row's root mean square.
+    """Return the share of the values of each row of ``x`` (..., d) with |x_j| < ``threshold`` x the row's rms.
 
     Relative to the row, as residual streams have no exact zeros and grow with depth. A row of independent normal
     values has about erf(threshold / sqrt 2), .080 at the default. Invariances as `hoyer`. NaN for a row of zeros.

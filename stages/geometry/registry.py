@@ -87,8 +87,8 @@ RSA_PROMPTS = 400
 # Rows on which curvature is measured: its cost is that of a fit at each of them.
 SURFACE_ROWS = 400
 
-# Transformations of the model's activations (of both sides for common_rotation): an orthogonal matrix, a positive factor,
-# a constant vector added to all rows, a positive factor for each dimension.
+# Transformations of the model's activations (of both sides for common_rotation): an orthogonal matrix, a positive
+# factor, a constant vector added to all rows, a positive factor for each dimension.
 Invariance = Literal["common_rotation", "rotation", "scale", "translation", "dimension_scale"]
 # The invariances of a measure of one spectrum.
 CLOUD = frozenset({"common_rotation", "rotation", "scale", "translation"})
@@ -124,9 +124,9 @@ class ActivationMeasure(NamedTuple):
 
     name: str
     input: Literal["spectrum", "cloud", "surface", "neighbours", "bases", "captured", "rows", "distances"]
-    """Input of a variant's function. From the model: one `Spectrum`; one matrix (n, d), also for surface, which is costly;
-    one `Neighbours`. From model and reference: two bases (d, k); one matrix, its basis and that of the opposite side; two
-    paired matrices (n, d); two matrices (n, n) of squared distances."""
+    """Input of a variant's function. From the model: one `Spectrum`; one matrix (n, d), also for surface, which is
+    costly; one `Neighbours`. From model and reference: two bases (d, k); one matrix, its basis and that of the opposite
+    side; two paired matrices (n, d); two matrices (n, n) of squared distances."""
     variants: tuple[MeasureVariant, ...]
     invariances: frozenset[Invariance]
     source: str

@@ -22,10 +22,10 @@ import numpy as np
 
 from stages.geometry.spectrum import factorise, factorise_moments, moments
 
+# Most numbers of one truncated signature: beyond it lower the degree or the directions.
 LONGEST = 100_000
-"""Numbers of one truncated signature: beyond it lower the degree or the directions."""
-PAIRS = 32
-"""The square of this many pairs of paths are solved at a time: 50 MB for paths of 80 tokens."""
+# The square of this many pairs of paths are solved at a time: 50 MB for paths of 80 tokens.
+BATCH = 32
 
 
 class SignatureError(ValueError):
@@ -42,15 +42,17 @@ class Projection(NamedTuple):
 
 
 class SignatureContrasts(NamedTuple):
-    """Inner products between prompts; rows and columns of a subset of prompts are those of the subset."""
+    """The inner products between prompts; rows and columns of a subset of prompts are those of the subset."""
 
     differences: np.ndarray
-    """(..., n, n) of the differences of the two models' signatures: ⟨X_i - Y_i, X_j - Y_j⟩"""
+    """(..., n, n) products of the differences of the two models' signatures: ⟨X_i - Y_i, X_j - Y_j⟩"""
     averages: np.ndarray
-    """(..., n, n) mean of the two models' own: (⟨X_i, X_j⟩ + ⟨Y_i, Y_j⟩) / 2"""
+    """(..., n, n) products inside a model, mean of the two: (⟨X_i, X_j⟩ + ⟨Y_i, Y_j⟩) / 2"""
 
 
 class SignatureDistance(NamedTuple):
+    """An unbiased squared distance between two models' mean signatures, and the scale to read it on."""
+
     squared: np.ndarray
     """|E X - E Y|², unbiased: about 0, and half of the time below it, for two models with the same law of paths"""
     dispersion: np.ndarray
@@ -58,7 +60,7 @@ class SignatureDistance(NamedTuple):
 
 
 def split_paths(values: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:
-    """The paths (tokens, d) of a ragged store: path i is the rows offsets[i]:offsets[i + 1] of ``values`` (total_tokens, d).
+    """Return the paths (tokens, d) of a ragged store ``values`` (total_tokens, d): path i is offsets[i]:offsets[i + 1].
 
     Raises SignatureError on offsets that do not cover the rows in order, on empty paths and non-finite values.
     """
@@ -75,7 +77,7 @@ def split_paths(values: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:
 
 
 def shared_projection(models: Sequence[Sequence[np.ndarray]], k: int) -> Projection:
-    """The ``k`` leading directions of the tokens of ``models``, each centred on its own mean, and their scale.
+    """Return the ``k`` leading directions of the tokens of ``models``, each centred on its mean, and their scale.
 
     ``models``: the paths (tokens, d) of one reference, or of all models compared. Each model is centred by
     itself because a shift between models is nothing that a signature sees. The scale makes the mean
@@ -108,7 +110,10 @@ def shared_projection(models: Sequence[Sequence[np.ndarray]], k: int) -> Project
 
 
 def project(paths: Sequence[np.ndarray], projection: Projection) -> list[np.ndarray]:
-    """Paths (tokens, d) -> paths (tokens, k), float64. Raises SignatureError on another width or non-finite values."""
+    """Return ``paths`` (tokens, d) projected to (tokens, k), float64.
+
+    Raises SignatureError on another width or non-finite values.
+    """
     paths = _checked(paths, "the model")
     if paths[0].shape[1] != (d := len(projection.basis)):
         raise SignatureError(
@@ -118,7 +123,7 @@ def project(paths: Sequence[np.ndarray], projection: Projection) -> list[np.ndar
 
 
 def log_signatures(paths: Sequence[np.ndarray], degree: int) -> np.ndarray:
-    """Log-signatures (n, L) of ``paths`` (tokens, k) up to ``degree``: coefficients of ln S(x) at the Lyndon words.
+    """Return log-signatures (n, L) of ``paths`` (tokens, k) up to ``degree``: coefficients of ln S(x) at Lyndon words.
 
     Level 1 is the displacement (k numbers), level 2 the signed areas ½∫(x_i dx_j - x_j dx_i), i < j (k(k-1)/2);
     L = Σ_m (1/m) Σ_{c|m} μ(m/c) k^c, without the redundancy of the signature. For features; distances use the
@@ -134,7 +139,7 @@ def log_signatures(paths: Sequence[np.ndarray], degree: int) -> np.ndarray:
 
 
 def signatures(paths: Sequence[np.ndarray], degree: int) -> np.ndarray:
-    """Signatures (n, k + k² + … + k^degree) of ``paths`` (tokens, k), without the leading 1.
+    """Return signatures (n, k + k² + … + k^degree) of ``paths`` (tokens, k), without the leading 1.
 
     Entry (i_1 … i_m) is ∫ dx_{i_1} … dx_{i_m} over ordered times, of the piecewise linear path. Invariant to
     translation and reparametrisation. Raises SignatureError on impossible paths or degree. Source: Chen 1954.
@@ -145,7 +150,7 @@ def signatures(paths: Sequence[np.ndarray], degree: int) -> np.ndarray:
 
 
 def signature_contrasts(x: Sequence[np.ndarray], y: Sequence[np.ndarray], degree: int) -> SignatureContrasts:
-    """`SignatureContrasts` of signatures up to ``degree`` of ``x`` and ``y``, projected paths paired by prompt.
+    """Return `SignatureContrasts` of signatures up to ``degree`` of ``x`` and ``y``, projected paths paired by prompt.
 
     `signature_distance` of them is that between expected signatures. Invariances as in the module. Raises
     SignatureError on unlike numbers of prompts or widths. Source: Chevyrev & Lyons 2016.
@@ -157,7 +162,7 @@ def signature_contrasts(x: Sequence[np.ndarray], y: Sequence[np.ndarray], degree
 def kernel_contrasts(
     x: Sequence[np.ndarray], y: Sequence[np.ndarray], order: int = 4, normalised: bool = False
 ) -> SignatureContrasts:
-    """`SignatureContrasts` of whole signatures: ⟨S(x), S(y)⟩ solves ∂²k/∂s∂t = ⟨dx_s, dy_t⟩ k, with k = 1 at either start.
+    """Return `SignatureContrasts` of whole signatures: k = ⟨S(x), S(y)⟩ solves ∂²k/∂s∂t = ⟨dx_s, dy_t⟩ k, 1 at starts.
 
     `signature_distance` of them is the signature kernel's squared maximum mean discrepancy. ``x``, ``y``: projected
     paths (tokens, k) paired by prompt. ``order`` of the solver's polynomials: at 4 the relative error is 3e-7 for
@@ -170,8 +175,8 @@ def kernel_contrasts(
     import pysiglib
 
     x, y = _paired(x, y)
-    both = _padded([*x, *y], 1)  # (2n, tokens, k): one solve, in which every pair of prompts shares its padding
-    gram = _finite(pysiglib.sig_kernel_gram(both, both, method="polynomial", order=order, max_batch=PAIRS))
+    paths = _padded([*x, *y], 1)  # (2n, tokens, k): one solve, in which every pair of prompts shares its padding
+    gram = _finite(pysiglib.sig_kernel_gram(paths, paths, method="polynomial", order=order, max_batch=BATCH))
     if normalised:
         norms = np.sqrt(np.diagonal(gram))
         gram = gram / (norms[:, None] * norms[None, :])
@@ -181,9 +186,9 @@ def kernel_contrasts(
 
 
 def signature_distance(contrasts: SignatureContrasts) -> SignatureDistance:
-    """Unbiased squared distance between the two models' means, and the dispersion of a model about its own.
+    """Return the unbiased squared distance between the two models' means, and the dispersion of a model about its own.
 
-    squared = mean over i ≠ j of between_ij; dispersion = mean of within_ii - mean over i ≠ j of within_ij.
+    squared = mean over i ≠ j of differences_ij; dispersion = mean of averages_ii - mean over i ≠ j of averages_ij.
     Both are U-statistics in prompts: for an interval pass the rows and columns of half-samples, drawn without
     replacement. Between models of one law ``squared`` degenerates and that interval is too wide (squared / error
     has a standard deviation of .52 over 300 draws of 60 prompts, and never passed 1.96): a verdict by it is
@@ -198,6 +203,7 @@ def signature_distance(contrasts: SignatureContrasts) -> SignatureDistance:
 
 
 def _off_diagonal(matrix: np.ndarray) -> np.ndarray:
+    """Return the mean over the elements off the diagonal of (..., n, n)."""
     n = matrix.shape[-1]
     return (matrix.sum(axis=(-1, -2)) - np.einsum("...ii->...", matrix)) / (n * (n - 1))
 
@@ -227,7 +233,7 @@ def _checked(paths: Sequence[np.ndarray], name: str) -> list[np.ndarray]:
 
 
 def _padded(paths: list[np.ndarray], degree: int) -> np.ndarray:
-    """(n, longest, k): every path starts at 0 and stays at its last point, neither of which a signature sees."""
+    """Return paths (n, longest, k) that start at 0 and stay at their last point, neither of which a signature sees."""
     k = paths[0].shape[1]
     if degree < 1 or (size := sum(k**m for m in range(1, degree + 1))) > LONGEST:
         raise SignatureError(

@@ -1,4 +1,4 @@
-"""Similarity of two representations of the same prompts."""
+"""Measures of the similarity of two representations of the same prompts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stages.geometry.pairwise import neighbour_lists, shared_neighbours
 
 
 class CrossSums(NamedTuple):
-    """Sums over prompts that determine the unbiased linear HSIC of x (n, d) and y (n, e); disjoint sets add up.
+    """The sums over prompts that determine the unbiased linear HSIC of x (n, d) and y (n, e); disjoint sets add up.
 
     With k = x x' and l = y y' without their diagonals, everything that HSIC needs of these n x n
     matrices is a sum over prompts, so that a subset costs O(d e) instead of O(n² d).
@@ -34,12 +34,12 @@ class CrossSums(NamedTuple):
     """(..., e) sum of y |x|²"""
     n: int
 
-    def __add__(self, other: CrossSums) -> CrossSums:  # type: ignore[override]
-        return CrossSums(*(a + b for a, b in zip(self, other, strict=True)))
+    def __add__(self, addend: CrossSums) -> CrossSums:  # type: ignore[override]
+        return CrossSums(*(a + b for a, b in zip(self, addend, strict=True)))
 
 
 def cross_sums(x: np.ndarray, y: np.ndarray) -> CrossSums:
-    """Additive sums of ``x`` (..., n, d) and ``y`` (..., n, e): subtract a common mean first, for the digits' sake."""
+    """Return additive sums of ``x`` (..., n, d) and ``y`` (..., n, e): subtract a mean first, for the digits' sake."""
     a = b = np.einsum("...nd,...nd->...n", x, x)  # (..., n)
     if y is not x:
         b = np.einsum("...nd,...nd->...n", y, y)
@@ -60,16 +60,16 @@ def cross_sums(x: np.ndarray, y: np.ndarray) -> CrossSums:
 
 
 def _weighted_sums(x: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums (..., d) over the rows of ``x`` (..., n, d): plain, and each row times its weight (..., n)."""
-    both = np.stack([np.ones_like(weights), weights], axis=-2) @ x  # (..., 2, d)
-    return both[..., 0, :], both[..., 1, :]
+    """Return sums (..., d) over the rows of ``x`` (..., n, d): plain, and each row times its weight (..., n)."""
+    sums = np.stack([np.ones_like(weights), weights], axis=-2) @ x  # (..., 2, d)
+    return sums[..., 0, :], sums[..., 1, :]
 
 
 def hsic(sums: CrossSums) -> np.ndarray:
-    """Unbiased HSIC with linear kernels (Song et al. 2012, eq. 5), from additive sums.
+    """Return the unbiased HSIC (...) with linear kernels, from additive sums.
 
     [tr(KL) + 1'K1 1'L1 / ((n-1)(n-2)) - 2/(n-2) 1'KL1] / (n(n-3)), K and L with zero diagonals.
-    Invariant to translation of either side. Raises ValueError below 4 prompts.
+    Invariant to translation of either side. Raises ValueError below 4 prompts. Source: Song et al. 2012, eq. 5.
     """
     n = sums.n
     if n < 4:
@@ -83,18 +83,18 @@ def hsic(sums: CrossSums) -> np.ndarray:
 
 
 def cka_from_sums(xy: CrossSums, xx: CrossSums, yy: CrossSums) -> np.ndarray:
-    """HSIC(x, y) / √(HSIC(x, x) HSIC(y, y)); NaN where one side has no dispersion left after debiasing."""
+    """Return HSIC(x, y) / √(HSIC(x, x) HSIC(y, y)); NaN where a side has no dispersion left after debiasing."""
     scale = hsic(xx) * hsic(yy)
     return np.where(scale > 0, hsic(xy) / np.sqrt(np.where(scale > 0, scale, 1.0)), np.nan)
 
 
 def debiased_cka(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Debiased linear CKA of ``x`` (..., n, d) and ``y`` (..., n, e), rows paired: 1 for equal geometry, 0 expected for unrelated.
+    """Return the debiased linear CKA of ``x`` (..., n, d) and ``y`` (..., n, e), rows paired.
 
-    Invariant to translation, rotation and isotropic scale of either side, not to scaling single
-    dimensions. The plain estimator is biased towards 1 when d > n (.96 for independent noise at d = 4096,
-    n = 164); this one may come out slightly below 0. Source: Kornblith et al. 2019; debiased as in
-    Nguyen et al. 2021, with HSIC of Song et al. 2012.
+    1 for equal geometry, 0 expected for unrelated clouds. Invariant to translation, rotation and isotropic scale of
+    either side, not to scaling single dimensions. The plain estimator is biased towards 1 when d > n (.96 for
+    independent noise at d = 4096, n = 164); this one may come out slightly below 0. Source: Kornblith et al. 2019;
+    debiased as in Nguyen et al. 2021, with HSIC of Song et al. 2012.
     """
     x, y = (z - z.mean(axis=-2, keepdims=True) for z in (np.asarray(x, np.float64), np.asarray(y, np.float64)))
     return cka_from_sums(cross_sums(x, y), cross_sums(x, x), cross_sums(y, y))
@@ -103,8 +103,8 @@ def debiased_cka(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def rbf_cka(squared_x: np.ndarray, squared_y: np.ndarray) -> float:
     """Return the debiased CKA with Gaussian kernels of two clouds, from their `squared_distances` (n, n) each.
 
-    Sees similarity of neighbourhoods that no linear map keeps. Invariant to translation, rotation and isotropic scale of
-    either side. O(n²) memory. Source: Kornblith et al. 2019; unbiased HSIC of Song et al. 2012. Raises ValueError
+    Sees similarity of neighbourhoods that no linear map keeps. Invariant to translation, rotation and isotropic scale
+    of either side. O(n²) memory. Source: Kornblith et al. 2019; unbiased HSIC of Song et al. 2012. Raises ValueError
     below 4 prompts, and where half of the prompts coincide.
     """
     return kernel_cka(gaussian_kernel(squared_x), gaussian_kernel(squared_y))
@@ -126,13 +126,16 @@ def gaussian_kernel(squared: np.ndarray, scale: float = 1.0) -> np.ndarray:
 
 
 def kernel_cka(a: np.ndarray, b: np.ndarray) -> float:
-    """Debiased CKA from two kernel matrices (n, n), zero diagonals; NaN where one side has no dispersion left after debiasing."""
+    """Return the debiased CKA of two kernel matrices (n, n) with zero diagonals.
+
+    NaN where a side has no dispersion left after debiasing. Raises ValueError below 4 prompts.
+    """
     scale = _hsic_of_kernels(a, a) * _hsic_of_kernels(b, b)
     return float(_hsic_of_kernels(a, b) / np.sqrt(scale)) if scale > 0 else float("nan")
 
 
 def _hsic_of_kernels(a: np.ndarray, b: np.ndarray) -> float:
-    """Unbiased HSIC (Song et al. 2012, eq. 5) from kernel matrices (n, n) with zero diagonals."""
+    """Return the unbiased HSIC (Song et al. 2012, eq. 5) from kernel matrices (n, n) with zero diagonals."""
     n = len(a)
     if n < 4:
         raise ValueError(f"unbiased HSIC needs at least 4 prompts, found {n}")
@@ -142,7 +145,7 @@ def _hsic_of_kernels(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def squared_distances(x: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances (n, n) between the rows of ``x`` (n, d), never negative."""
+    """Return squared Euclidean distances (n, n) between the rows of ``x`` (n, d), never negative."""
     x = np.asarray(x, np.float64)
     x = x - x.mean(axis=0)  # for the digits' sake
     squares = np.einsum("nd,nd->n", x, x)
@@ -152,59 +155,66 @@ def squared_distances(x: np.ndarray) -> np.ndarray:
 
 
 def procrustes_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """min over rotations Q of ‖X - YQ‖², both centred and scaled to unit norm: 2 (1 - ‖X'Y‖_*), 0 to 2.
+    """Return min over rotations Q of ‖X - YQ‖², both centred and scaled to unit norm: 2 (1 - ‖X'Y‖_*), 0 to 2.
 
-    ``x`` (n, d), ``y`` (n, e), the narrower padded with zeros in thought. Invariant to translation, rotation and isotropic
-    scale of either side. Source: Schönemann 1966; Williams et al. 2021.
+    ``x`` (n, d), ``y`` (n, e), the narrower padded with zeros in thought. Invariant to translation, rotation and
+    isotropic scale of either side. Raises ValueError on a cloud without extent. Source: Schönemann 1966; Williams et
+    al. 2021.
     """
     return float(procrustes_from_alignment(nuclear_alignment(x, y)))
 
 
 def angular_shape_distance(x: np.ndarray, y: np.ndarray) -> float:
-    """arccos ‖X'Y‖_* of the same matrices, radians, 0 to π/2: a metric (triangle inequality). Source: Williams et al. 2021."""
+    """Return arccos ‖X'Y‖_* of the matrices of `procrustes_distance`, radians, 0 to π/2.
+
+    A metric (triangle inequality); invariances and errors as there. Source: Williams et al. 2021.
+    """
     return float(angle_from_alignment(nuclear_alignment(x, y)))
 
 
 def procrustes_from_alignment(alignment: np.ndarray) -> np.ndarray:
-    """`procrustes_distance` from ‖X'Y‖_* (...); a rounding below 0 is 0."""
+    """Return `procrustes_distance` from ‖X'Y‖_* (...); a rounding below 0 is 0."""
     return 2 * np.maximum(0.0, 1 - np.asarray(alignment))
 
 
 def angle_from_alignment(alignment: np.ndarray) -> np.ndarray:
-    """`angular_shape_distance` from ‖X'Y‖_* (...)."""
+    """Return `angular_shape_distance` from ‖X'Y‖_* (...)."""
     return np.arccos(np.clip(alignment, -1.0, 1.0))
 
 
 def nuclear_alignment(x: np.ndarray, y: np.ndarray) -> float:
-    """Sum of the singular values of X'Y, both centred and of unit Frobenius norm."""
+    """Return ‖X'Y‖_*, the sum of the singular values of X'Y, of ``x`` (n, d) and ``y`` (n, e): 0 to 1.
+
+    Both are centred and scaled to unit Frobenius norm. Raises ValueError on a cloud without extent.
+    """
     x, y = (z - z.mean(axis=0) for z in (np.asarray(x, np.float64), np.asarray(y, np.float64)))
     norms = [np.linalg.norm(z) for z in (x, y)]
     if min(norms) == 0:
         raise ValueError("a cloud without extent has no shape: every row is the same")
     x, y = x / norms[0], y / norms[1]
     if min(x.shape[1], y.shape[1]) > len(x):  # X = U S V': X'Y has the singular values of (U S)'(U S of Y)
-        x, y = (_own_coordinates(z) for z in (x, y))
+        x, y = (_row_space_coordinates(z) for z in (x, y))
     return float(np.linalg.svd(x.T @ y, compute_uv=False).sum())
 
 
-def _own_coordinates(x: np.ndarray) -> np.ndarray:
-    """``x`` (n, d), d > n, in an orthonormal basis of its row space: (n, n), up to a rotation of its columns."""
+def _row_space_coordinates(x: np.ndarray) -> np.ndarray:
+    """Return ``x`` (n, d), d > n, in an orthonormal basis of its row space: (n, n), up to a rotation of its columns."""
     values, vectors = np.linalg.eigh(x @ x.T)
     return vectors * np.sqrt(values.clip(0))
 
 
 def rsa(squared_x: np.ndarray, squared_y: np.ndarray) -> float:
-    """Return Spearman's correlation of the distances between all pairs of prompts, from `squared_distances` (n, n) each.
+    """Return Spearman's correlation of the distances between all pairs of prompts, from two `squared_distances` (n, n).
 
-    Representational similarity analysis. Invariant to translation, rotation and isotropic scale of either side; -1 to 1,
-    0 expected for unrelated clouds. Source: Kriegeskorte et al. 2008.
+    Representational similarity analysis. Invariant to translation, rotation and isotropic scale of either side; -1 to
+    1, 0 expected for unrelated clouds. Source: Kriegeskorte et al. 2008.
     """
     a, b = _distance_ranks(squared_x), _distance_ranks(squared_y)
     return float(np.vdot(a, b) / np.sqrt(np.vdot(a, a) * np.vdot(b, b)))
 
 
 def _distance_ranks(squared: np.ndarray) -> np.ndarray:
-    """Return the ranks of the distances of all pairs less their mean, (n, n), with a zero diagonal; ties share a rank."""
+    """Return ranks of the distances of all pairs less their mean, (n, n), with a zero diagonal; ties share a rank."""
     from scipy.stats import rankdata  # not above: scipy.stats takes half a second to import
 
     pairs = np.triu_indices(len(squared), 1)
@@ -217,15 +227,16 @@ def _distance_ranks(squared: np.ndarray) -> np.ndarray:
 def mutual_neighbours(squared_x: np.ndarray, squared_y: np.ndarray, k: int) -> float:
     """Return the mean share of a prompt's ``k`` nearest neighbours that two clouds have in common; 0 to 1.
 
-    From the `squared_distances` (n, n) of each; expected k / (n - 1) for unrelated clouds, and 1 whatever they are where
-    k is n - 1 or more. Invariant to translation, rotation and isotropic scale of either side. Source: Huh et al. 2024.
+    From the `squared_distances` (n, n) of each; expected k / (n - 1) for unrelated clouds, and 1 whatever they are
+    where k is n - 1 or more. Invariant to translation, rotation and isotropic scale of either side. Source: Huh et al.
+    2024.
     """
     a, b = (neighbour_lists(squared, k).indices for squared in (squared_x, squared_y))
     return shared_neighbours(a, b, len(a))
 
 
 def svcca(x: np.ndarray, y: np.ndarray, share: float = 0.99) -> float:
-    """Mean canonical correlation between the leading directions that carry ``share`` of the variance of each side.
+    """Return the mean canonical correlation between the leading directions with ``share`` of the variance of each side.
 
     ``x`` (n, d), ``y`` (n, e), centred; at most n / 5 directions of either side, because with more the correlations
     are high by chance: with p and q of n prompts about √(max(p, q) / n). Mean over the smaller number. Invariant to
@@ -236,18 +247,18 @@ def svcca(x: np.ndarray, y: np.ndarray, share: float = 0.99) -> float:
 
 
 def _leading_scores(x: np.ndarray, share: float) -> np.ndarray:
-    """Left singular vectors (n, p) of the centred ``x`` (n, d) that carry ``share`` of its variance, at most n / 5."""
+    """Return left singular vectors (n, p) of the centred ``x`` (n, d) with ``share`` of its variance, at most n / 5."""
     x = np.asarray(x, np.float64) - np.mean(x, axis=0, dtype=np.float64)
     wide = x.shape[1] > len(x)
     values, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)  # of the smaller Gram matrix
     values, vectors = values[::-1].clip(0), vectors[:, ::-1]
     count = 1 + int((np.cumsum(values) < share * values.sum() - 1e-12).sum())
-    kept = max(1, min(count, len(x) // 5))
-    return vectors[:, :kept] if wide else x @ vectors[:, :kept] / np.sqrt(values[:kept])
+    p = max(1, min(count, len(x) // 5))
+    return vectors[:, :p] if wide else x @ vectors[:, :p] / np.sqrt(values[:p])
 
 
 def linear_predictivity(x: np.ndarray, y: np.ndarray, folds: int = 5, ridge: float = 1e-2) -> float:
-    """Share of the variance of ``y`` (n, e) that a ridge regression on ``x`` (n, d) explains on held-out prompts.
+    """Return the share of variance of ``y`` (n, e) that ridge regression on ``x`` (n, d) explains on held-out prompts.
 
     Prompts i, i + folds, … form a fold; the penalty is ``ridge`` times the mean eigenvalue of X'X. R² = 1 - Σ|y - ŷ|² /
     Σ|y - ȳ_train|², at most 1, negative where the fit is worse than the mean. Not symmetric. Invariant to translation,
@@ -267,7 +278,7 @@ def linear_predictivity(x: np.ndarray, y: np.ndarray, folds: int = 5, ridge: flo
 
 
 def _ridge_weights(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
-    """(d, e) weights of the ridge regression of ``y`` (n, e) on ``x`` (n, d), through the smaller Gram matrix."""
+    """Return weights (d, e) of the ridge regression of ``y`` (n, e) on ``x`` (n, d), by the smaller Gram matrix."""
     n, d = x.shape
     penalty = ridge * np.square(x).sum() / min(n, d)
     if d <= n:

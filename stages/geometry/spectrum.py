@@ -17,6 +17,7 @@ import numpy as np
 
 from stages.geometry.linear_algebra import eigh, eigvalsh, gram
 
+# Relative rounding error of float64.
 ROUNDING = np.finfo(np.float64).eps
 
 
@@ -25,7 +26,7 @@ class SpectrumError(ValueError):
 
 
 class Spectrum(NamedTuple):
-    """Singular values of X (n, d) in float64, and on request the leading right singular vectors."""
+    """The singular values of X (n, d) in float64, and on request the leading right singular vectors."""
 
     s: np.ndarray
     """(..., r) descending, r = min(n, d), or min(n - 1, d) when centred"""
@@ -37,12 +38,12 @@ class Spectrum(NamedTuple):
 
     @property
     def eigenvalues(self) -> np.ndarray:
-        """(..., r) eigenvalues of X'X / (n - 1) when centred, of X'X / n when raw."""
+        """Return the (..., r) eigenvalues of X'X / (n - 1) when centred, of X'X / n when raw."""
         return self.s**2 / (self.n - 1 if self.centred else self.n)
 
 
 class Moments(NamedTuple):
-    """Sums over rows that determine the spectrum when d is small; those of disjoint sets of rows add up."""
+    """The sums over rows that determine the spectrum when d is small; those of disjoint sets of rows add up."""
 
     gram: np.ndarray
     """(..., d, d) sum of x x'"""
@@ -50,12 +51,12 @@ class Moments(NamedTuple):
     """(..., d) sum of x"""
     n: int
 
-    def __add__(self, other: Moments) -> Moments:  # type: ignore[override]
-        return Moments(self.gram + other.gram, self.total + other.total, self.n + other.n)
+    def __add__(self, addend: Moments) -> Moments:  # type: ignore[override]
+        return Moments(self.gram + addend.gram, self.total + addend.total, self.n + addend.n)
 
 
 def factorise(x: np.ndarray, centred: bool, k: int = 0) -> Spectrum:
-    """Singular values of ``x`` (..., n, d) and, if ``k`` > 0, its ``k`` leading right singular vectors.
+    """Return the singular values of ``x`` (..., n, d) and, if ``k`` > 0, its ``k`` leading right singular vectors.
 
     Through the eigenvalues of the smaller Gram matrix, in float64, where that is as good as a singular
     value decomposition down to s_r / s_1 of 1e-7 and several times faster; float32 would not be.
@@ -73,10 +74,11 @@ def factorise(x: np.ndarray, centred: bool, k: int = 0) -> Spectrum:
 
 
 def factorise_squares(squares: np.ndarray, d: int, centred: bool, k: int = 0) -> Spectrum:
-    """`factorise` of rows (..., n, d), d >= n, known by their inner products ``squares`` (..., n, n), as cut out of those
-    of more rows; its basis holds the *left* singular vectors (..., n, k): see `with_right_vectors`.
+    """Factorise rows (..., n, d), d >= n, given by their inner products ``squares`` (..., n, n), cut out of more rows.
 
-    When ``centred``, pass the products of rows from which some common mean was already taken, for the digits' sake.
+    The basis holds the *left* singular vectors (..., n, k): see `with_right_vectors`. When ``centred``, pass the
+    products of rows from which some common mean was already taken, for the digits' sake. Raises SpectrumError as
+    `factorise`, and where d < n.
     """
     n = squares.shape[-1]
     _require(n, d, centred, k)
@@ -89,23 +91,23 @@ def factorise_squares(squares: np.ndarray, d: int, centred: bool, k: int = 0) ->
 
 
 def with_right_vectors(dual: Spectrum, x: np.ndarray) -> Spectrum:
-    """``dual`` with the right singular vectors of ``x`` (..., n, d) in place of the left ones."""
+    """Return ``dual`` with the right singular vectors of ``x`` (..., n, d) in place of the left ones."""
     right = np.swapaxes(x, -1, -2) @ dual.basis  # (..., d, k), columns of length s
     k, smallest = right.shape[-1], ROUNDING * np.maximum(dual.s[..., None, :1], np.finfo(float).tiny)
     return dual._replace(basis=right / np.maximum(dual.s[..., None, :k], smallest))
 
 
 def moments(x: np.ndarray) -> Moments:
-    """Additive sums of ``x`` (..., n, d), in float64."""
+    """Return additive sums of ``x`` (..., n, d), in float64."""
     x = np.asarray(x, np.float64)
     return Moments(gram(x), x.sum(axis=-2), x.shape[-2])
 
 
 def factorise_moments(sums: Moments, centred: bool, k: int = 0) -> Spectrum:
-    """`factorise` of the rows behind ``sums``; needs d <= n.
+    """Factorise the rows behind ``sums``; needs d <= n.
 
-    When ``centred``, pass rows from which some common mean was already taken: the rank-one correction
-    here cancels the rest without loss of digits.
+    When ``centred``, pass sums of rows from which some common mean was already taken: the rank-one correction cancels
+    the rest without loss of digits. Raises SpectrumError as `factorise`, and where d > n.
     """
     n, d = sums.n, sums.total.shape[-1]
     _require(n, d, centred, k)
@@ -129,7 +131,7 @@ def _rank(n: int, d: int, centred: bool) -> int:
 
 
 def _from_gram(squares: np.ndarray, n: int, d: int, centred: bool, k: int) -> Spectrum:
-    """Spectrum from the smaller Gram matrix ``squares``; its basis holds the eigenvectors of that matrix."""
+    """Return the spectrum from the smaller Gram matrix ``squares``; its basis holds the eigenvectors of that matrix."""
     rank = _rank(n, d, centred)
     if k:
         values, vectors = eigh(squares)  # ascending
@@ -142,32 +144,32 @@ def _from_gram(squares: np.ndarray, n: int, d: int, centred: bool, k: int) -> Sp
 
 
 def _shares(spectrum: Spectrum, eigen: bool) -> np.ndarray:
-    """(..., r) weights of the directions, summing to 1; NaN for a cloud without extent."""
+    """Return the weights (..., r) of the directions, summing to 1; NaN for a cloud without extent."""
     weights = spectrum.s**2 if eigen else spectrum.s
     with np.errstate(invalid="ignore"):
         return weights / weights.sum(axis=-1, keepdims=True)
 
 
 def _perplexity(p: np.ndarray) -> np.ndarray:
-    """exp(-sum p ln p) over the last axis, with 0 ln 0 = 0."""
+    """Return exp(-sum p ln p) over the last axis, with 0 ln 0 = 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(p == 0, 0.0, p * np.log(p))
     return np.exp(-terms.sum(axis=-1))
 
 
 def effective_rank(spectrum: Spectrum, eigen: bool = False) -> np.ndarray:
-    """exp(-sum p ln p), p = s / sum s, or p = s² / sum s² when ``eigen``; 1 to r.
+    """Return exp(-sum p ln p), (...), p = s / sum s, or p = s² / sum s² when ``eigen``; 1 to r, in directions.
 
-    Invariant to rotation and isotropic scale, and to translation when centred. Roy & Vetterli 2007
-    (singular). The prior study's number is the raw singular one.
+    Invariant to rotation and isotropic scale, and to translation when centred. The prior study's number is the raw
+    singular one. NaN for a cloud without extent. Source: Roy & Vetterli 2007 (singular).
     """
     return _perplexity(_shares(spectrum, eigen))
 
 
 def rankme(spectrum: Spectrum) -> np.ndarray:
-    """exp(-sum q ln q), q = s / sum s + 1e-7, of the raw embeddings.
+    """Return exp(-sum q ln q), (...), q = s / sum s + 1e-7, of the raw embeddings.
 
-    Invariances as `effective_rank`. Garrido et al. 2023. Up to the 1e-7, which only keeps the logarithm
+    Invariances as `effective_rank`. Source: Garrido et al. 2023. Up to the 1e-7, which only keeps the logarithm
     finite, this is the raw singular effective rank: two names, one number.
     """
     q = _shares(spectrum, eigen=False) + 1e-7
@@ -175,9 +177,9 @@ def rankme(spectrum: Spectrum) -> np.ndarray:
 
 
 def rankme_eigen(spectrum: Spectrum) -> np.ndarray:
-    """exp(-sum q ln q), q = λ / sum λ + 1e-7, λ the covariance eigenvalues of centred features.
+    """Return exp(-sum q ln q), (...), q = λ / sum λ + 1e-7, λ the covariance eigenvalues of centred features.
 
-    Invariances as `effective_rank`. What Li et al. 2025 call RankMe along training: not Garrido's (at
+    Invariances as `effective_rank`. Source: Li et al. 2025, who call it RankMe along training: not Garrido's (at
     λ ~ 1/i, d = 4096: 431 against 3148). Up to the 1e-7 it is the centred eigen effective rank.
     """
     q = _shares(spectrum, eigen=True) + 1e-7
@@ -185,9 +187,10 @@ def rankme_eigen(spectrum: Spectrum) -> np.ndarray:
 
 
 class Decay(NamedTuple):
-    """A power law s_i ~ i^-alpha fitted over the ranks first..last."""
+    """A power law s_i ~ i^-alpha fitted over the ranks first..last; (...) each."""
 
     alpha: np.ndarray
+    """exponent, above 0 for a spectrum that falls"""
     r2: np.ndarray
     """share of the variance of ln s that the line explains"""
     share: np.ndarray
@@ -197,7 +200,7 @@ class Decay(NamedTuple):
 
 
 def decay_ranks(spectrum: Spectrum, low: float, high: float) -> tuple[int, int]:
-    """Ranks (1-based, inclusive) from ``low`` to ``high`` times min(n, d), at most n / 3.
+    """Return the ranks (1-based, inclusive) from ``low`` to ``high`` times min(n, d), at most n / 3.
 
     Relative, so that models of different width fit the same part of the spectrum; beyond n / 3 the
     sample eigenvalues fall faster than the true ones.
@@ -209,7 +212,7 @@ def decay_ranks(spectrum: Spectrum, low: float, high: float) -> tuple[int, int]:
 def spectral_decay(
     spectrum: Spectrum, first: int, last: int, floor: float = 0.0, eigen: bool = False, weighted: bool = False
 ) -> Decay:
-    """Least squares of ln(s_i + floor) on ln i over the 1-based ranks ``first``..``last``; alpha = -slope.
+    """Fit ln(s_i + floor) on ln i by least squares over the 1-based ranks ``first``..``last``; alpha = -slope.
 
     On singular values, or on s² when ``eigen``, whose exponent is twice as large. ``weighted`` gives rank i the
     weight 1 / i, so that each octave of ranks counts alike instead of the tail most. NaN where a fitted value is
@@ -235,7 +238,7 @@ def spectral_decay(
 
 
 def legacy_decay(spectrum: Spectrum) -> np.ndarray:
-    """alpha of ln(s_i + 1e-10) on ln i over all ranks of the raw matrix: the prior study's formula, for comparison only.
+    """Return alpha of ln(s_i + 1e-10) on ln i over all ranks of the raw matrix: the prior study's, for comparison only.
 
     It covers other ranks whenever n or d differ, and the tail of noise weighs most.
     """
@@ -243,7 +246,7 @@ def legacy_decay(spectrum: Spectrum) -> np.ndarray:
 
 
 def participation_ratio(spectrum: Spectrum, eigen: bool = True) -> np.ndarray:
-    """(sum λ)² / sum λ², λ = s² (the usual one), or the same on s when not ``eigen`` (the prior study's); 1 to r.
+    """Return (sum λ)² / sum λ², λ = s² (the usual one), or on s when not ``eigen`` (the prior study's); 1 to r.
 
     Least biased of the rank measures at small n. Invariant to rotation and isotropic scale, and to
     translation when centred. Source: Gao et al. 2017.
@@ -252,12 +255,12 @@ def participation_ratio(spectrum: Spectrum, eigen: bool = True) -> np.ndarray:
 
 
 def stable_rank(spectrum: Spectrum) -> np.ndarray:
-    """sum s² / s_1²; 1 to r. Invariances as `participation_ratio`. Source: Rudelson & Vershynin 2007."""
+    """Return sum s² / s_1²; 1 to r. Invariances as `participation_ratio`. Source: Rudelson & Vershynin 2007."""
     return 1 / _shares(spectrum, eigen=True)[..., 0]
 
 
 def condition_number(spectrum: Spectrum) -> np.ndarray:
-    """s_1 / s_r; NaN when s_r² is below rounding, for then the matrix is rank-deficient and the ratio is noise.
+    """Return s_1 / s_r; NaN when s_r² is below rounding, for then the matrix is rank-deficient and the ratio is noise.
 
     Invariances as `participation_ratio`.
     """
@@ -267,7 +270,7 @@ def condition_number(spectrum: Spectrum) -> np.ndarray:
 
 
 def numerical_rank(spectrum: Spectrum) -> np.ndarray:
-    """Number of s_i above min(n, d) ε s_1, ε of float32: the precision of the activations. 0 to r.
+    """Return the number of s_i above min(n, d) ε s_1, ε of float32, the precision of the activations; 0 to r.
 
     Invariances as `participation_ratio`, and to rescaling of dimensions short of rounding. Source: Golub & Van Loan;
     numpy's matrix_rank has the larger of n and d, which depends on the coordinates of a cloud with d > n.
@@ -277,13 +280,13 @@ def numerical_rank(spectrum: Spectrum) -> np.ndarray:
 
 
 def band_ranks(spectrum: Spectrum, low: float, high: float) -> tuple[int, int]:
-    """Ranks (1-based, inclusive) of the band from ``low`` to ``high`` times r: neighbouring bands share none."""
+    """Return ranks (1-based, inclusive) of the band from ``low`` to ``high`` times r: neighbouring bands share none."""
     r = spectrum.s.shape[-1]
     return round(low * r) + 1, round(high * r)
 
 
 def band_entropy(spectrum: Spectrum, low: float, high: float) -> np.ndarray:
-    """How evenly the variance inside one band of ranks is spread: H(p) / ln m, p_i = s_i² / sum over the band's m ranks.
+    """Return how evenly variance is spread inside a band of ranks: H(p) / ln m, p_i = s_i² / sum over the m ranks.
 
     0 (one direction) to 1 (all alike). Compression of the leading directions and flattening of the tail, which
     one number for the whole spectrum mixes, show apart. NaN for a band of fewer than 2 ranks or without variance.
@@ -297,7 +300,7 @@ def band_entropy(spectrum: Spectrum, low: float, high: float) -> np.ndarray:
 
 
 def components_for(spectrum: Spectrum, share: float = 0.9) -> np.ndarray:
-    """Smallest number of leading directions that carry ``share`` of sum s². Invariances as `participation_ratio`."""
+    """Return the least number of leading directions with ``share`` of sum s²; invariances as `participation_ratio`."""
     cumulative = np.cumsum(_shares(spectrum, eigen=True), axis=-1)
     count = 1.0 + (cumulative < share - 1e-12).sum(axis=-1)  # 1e-12: a share reached exactly counts as reached
     return np.where(np.isnan(cumulative[..., -1]), np.nan, count)

@@ -1,4 +1,4 @@
-"""How far two clouds share their leading directions: principal angles between subspaces."""
+"""Principal angles between subspaces: how far two clouds share their leading directions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def principal_angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Principal angles (k,), radians, ascending, between orthonormal bases ``a`` and ``b`` (d, k).
+    """Return the principal angles (k,), radians, ascending, between orthonormal bases ``a`` and ``b`` (d, k).
 
     atan2 of the sines σ(b - a a'b) and the cosines σ(a'b): accurate for small angles, where the arccosine
     keeps half the digits, and for large ones, where the arcsine does. (scipy 1.17's subspace_angles
@@ -23,7 +23,7 @@ def principal_angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def preservation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Mean cosine of the principal angles between orthonormal bases ``a`` and ``b`` (..., d, k); 0 to 1.
+    """Return the mean cosine of the principal angles between orthonormal bases ``a`` and ``b`` (..., d, k); 0 to 1.
 
     (1/k) sum_i σ_i(a'b). For the leading directions of two models on the same prompts it is the prior
     study's preservation. Invariant to a common rotation and to isotropic scale, not to a rotation of one
@@ -33,28 +33,28 @@ def preservation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def preservation_sweep(a: np.ndarray, b: np.ndarray, ks: Sequence[int]) -> np.ndarray:
-    """`preservation` of the first k columns of ``a`` and ``b`` (..., d, max(ks)), for every k: (len(ks), ...)."""
+    """Return `preservation` of the first k columns of ``a``, ``b`` (..., d, max(ks)), for every k: (len(ks), ...)."""
     cosines = np.swapaxes(a, -1, -2) @ b  # (..., k, k): the leading block is the matrix of a smaller k
     return np.stack([_mean_singular_value(cosines[..., :k, :k]) for k in ks])
 
 
 def projection_overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Mean squared cosine of the principal angles between orthonormal bases ``a`` and ``b`` (..., d, k): ‖a'b‖² / k, 0 to 1.
+    """Return ‖a'b‖² / k, the mean squared cosine of principal angles of orthonormal ``a``, ``b`` (..., d, k); 0 to 1.
 
-    The share of one subspace that the other holds; expected k/d for random ones. Invariances as `preservation`.
+    The share of either subspace that lies in the other; expected k/d for random ones. Invariances as `preservation`.
     Source: Golub & Van Loan. (The prior study divided by k twice.)
     """
     return np.square(np.swapaxes(a, -1, -2) @ b).sum(axis=(-1, -2)) / a.shape[-1]
 
 
 def projection_overlap_sweep(a: np.ndarray, b: np.ndarray, ks: Sequence[int]) -> np.ndarray:
-    """`projection_overlap` of the first k columns of ``a`` and ``b`` (..., d, max(ks)), for every k: (len(ks), ...)."""
+    """Return `projection_overlap` of first k columns of ``a``, ``b`` (..., d, max(ks)), for every k: (len(ks), ...)."""
     squares = np.square(np.swapaxes(a, -1, -2) @ b)  # (..., k, k)
     return np.stack([squares[..., :k, :k].sum(axis=(-1, -2)) / k for k in ks])
 
 
 def grassmann_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Geodesic distance √(sum θ²), radians, of the principal angles between orthonormal bases ``a`` and ``b`` (d, k).
+    """Return the geodesic distance √(sum θ²), radians, θ the principal angles of orthonormal ``a`` and ``b`` (d, k).
 
     0 to √k π/2; a metric. Small distances are exact to rounding, as `principal_angles` are. Invariances as
     `preservation`. Source: Edelman, Arias & Smith 1998.
@@ -63,35 +63,37 @@ def grassmann_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def grassmann_sweep(a: np.ndarray, b: np.ndarray, ks: Sequence[int]) -> np.ndarray:
-    """`grassmann_distance` of the first k columns of ``a`` and ``b`` (..., d, max(ks)), for every k: (len(ks), ...).
+    """Return `grassmann_distance` of first k columns of ``a``, ``b`` (..., d, max(ks)), for every k: (len(ks), ...).
 
-    By the arccosine, which loses half the digits of angles near zero: for many subsets, not for two equal subspaces.
+    Computed by the arccosine, which loses half the digits of angles near zero: for many subsets, not for two equal
+    subspaces.
     """
     cosines = np.swapaxes(a, -1, -2) @ b  # (..., k, k)
     angles = [np.arccos(np.linalg.svd(cosines[..., :k, :k], compute_uv=False).clip(0, 1)) for k in ks]
     return np.stack([np.linalg.norm(angle, axis=-1) for angle in angles])
 
 
-def captured_variance(x: np.ndarray, own: np.ndarray, other: np.ndarray) -> float:
-    """Variance of ``x`` (n, d) inside the subspace ``other``, over that inside its ``own`` leading one, (d, k) bases: 0 to 1.
+def captured_variance(x: np.ndarray, leading: np.ndarray, foreign: np.ndarray) -> float:
+    """Return the variance of ``x`` (n, d) inside ``foreign``, over that inside its ``leading`` subspace: 0 to 1.
 
-    ‖X other‖² / ‖X own‖²: directions count by the variance they carry, so that a tail of nearly equal ones, whose
-    order is noise, costs little. By chance (k/d) ‖X‖² / ‖X own‖². Not symmetric: X is one model, ``other`` the other's.
-    Centre X to speak of variance. Invariant to a common rotation and to isotropic scale. Source: variance explained in
-    another's principal components, as cross-validated component analyses score it.
+    ‖X foreign‖² / ‖X leading‖² of bases (d, k): directions count by the variance they carry, so that a tail of nearly
+    equal ones, whose order is noise, costs little. By chance (k/d) ‖X‖² / ‖X leading‖². Not symmetric: ``x`` and
+    ``leading`` are of one model, ``foreign`` is the leading subspace of the second. Centre X to speak of variance.
+    Invariant to a common rotation and to isotropic scale. Source: variance explained in another's principal components,
+    as cross-validated component analyses score it.
     """
-    return float(np.square(x @ other).sum() / np.square(x @ own).sum())
+    return float(np.square(x @ foreign).sum() / np.square(x @ leading).sum())
 
 
 def _mean_singular_value(matrix: np.ndarray) -> np.ndarray:
-    """Mean singular value of ``matrix`` (..., k, k), to about 1e-8, at half the time of a singular value decomposition."""
+    """Return the mean singular value of ``matrix`` (..., k, k), to about 1e-8, in half the time of a decomposition."""
     squares = np.linalg.eigvalsh(np.swapaxes(matrix, -1, -2) @ matrix)
     return np.sqrt(squares.clip(0)).mean(axis=-1)  # clip: a zero comes out as a tiny negative number
 
 
 @cache
 def preservation_chance(d: int, k: int, draws: int, seed: int) -> np.ndarray:
-    """`preservation` of ``draws`` pairs of random k-subspaces of R^d: (draws,).
+    """Draw `preservation` of ``draws`` pairs of random k-subspaces of R^d: (draws,).
 
     By rotation invariance one of the two may be the first k axes: the cosines are then the singular
     values of the top k x k block of a Haar frame. Mean of the squared cosines: k/d.
@@ -103,7 +105,7 @@ def preservation_chance(d: int, k: int, draws: int, seed: int) -> np.ndarray:
 
 @cache
 def grassmann_chance(d: int, k: int, draws: int, seed: int) -> float:
-    """Mean `grassmann_distance` of ``draws`` pairs of random k-subspaces of R^d."""
+    """Return the mean `grassmann_distance` of ``draws`` pairs of random k-subspaces of R^d."""
     if k >= d:
         return 0.0
     cosines = np.linalg.svd(_random_blocks(d, k, draws, seed), compute_uv=False).clip(0, 1)  # (draws, k)
@@ -111,7 +113,7 @@ def grassmann_chance(d: int, k: int, draws: int, seed: int) -> float:
 
 
 def _random_blocks(d: int, k: int, draws: int, seed: int) -> np.ndarray:
-    """Top blocks (draws, k, k) of orthonormal frames (d, k), Haar up to signs of columns, which no singular value sees.
+    """Draw top blocks (draws, k, k) of orthonormal frames (d, k), Haar up to signs, which no singular value sees.
 
     One frame at a time: a thousand of them at d = 4096 and k = 100 would take 3 GB.
     """

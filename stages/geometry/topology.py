@@ -1,4 +1,4 @@
-"""Shape of one cloud of activations across scales: clusters (H0) and loops (H1) of its Rips filtration.
+"""The shape of one cloud of activations across scales: clusters (H0) and loops (H1) of its Rips filtration.
 
 Two points are joined when closer than r; as r grows, clusters merge and loops appear and fill. Each feature is
 a bar (birth, death). All lengths are in units of the median distance between two points, so that every summary
@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Most points of a filtration: half a second at 1000, and time and memory grow with their cube.
 POINTS = 1000
-"""Most points of a filtration: half a second at 1000, and time and memory grow with their cube."""
 INSTALL = "pip install gudhi==3.13.0"
 
 
@@ -26,7 +26,7 @@ class TopologyError(ValueError):
 
 
 class PersistenceBars(NamedTuple):
-    """Persistence diagrams in units of ``scale``: rows (birth, death), death above birth, ascending by death."""
+    """The persistence diagrams of a cloud in units of ``scale``: rows (birth, death), ascending by death."""
 
     h0: np.ndarray
     """(m0, 2) merging clusters; the last one, which never merges, is left out"""
@@ -35,10 +35,11 @@ class PersistenceBars(NamedTuple):
     scale: float
     """median distance between two points, in units of the activations"""
     points: int
+    """number of points of the filtration"""
 
 
 class BarSummary(NamedTuple):
-    """Numbers of one diagram, of bar lengths l = death - birth."""
+    """The numbers of one diagram, from its bar lengths l = death - birth."""
 
     total: float
     """sum of l"""
@@ -53,20 +54,20 @@ class BarSummary(NamedTuple):
 
 
 def subsample(n: int, points: int, seed: int) -> np.ndarray:
-    """Ascending indices (min(n, points),) of rows drawn without replacement: the same for all models on the same n prompts."""
+    """Draw ascending indices (min(n, points),) of rows without replacement: the same for all models on n prompts."""
     if n <= points:
         return np.arange(n)
     return np.sort(np.random.default_rng([seed, n, points]).choice(n, points, replace=False))
 
 
 def persistence(x: np.ndarray, points: int = POINTS, seed: int = 0) -> PersistenceBars:
-    """H0 and H1 bars of the Rips filtration of ``x`` (n, d), of `subsample` rows where n > ``points``.
+    """Return the H0 and H1 bars of the Rips filtration of ``x`` (n, d), of `subsample` rows where n > ``points``.
 
-    H0 deaths are the edges of the minimum spanning tree. Up to the radius from which all cliques share a
-    point, beyond which nothing is left to die; coefficients modulo 11. Invariances as in the module. Raises
+    H0 deaths are the edges of the minimum spanning tree. The filtration goes up to the radius from which all cliques
+    share a point, beyond which nothing is left to die; coefficients modulo 11. Invariances as in the module. Raises
     ImportError without gudhi, TopologyError on another shape, fewer than 4 points, ``points`` above `POINTS`,
-    non-finite values and clouds most of whose points coincide. Source: Edelsbrunner, Letscher & Zomorodian
-    2002; Ripser, Bauer 2021.
+    non-finite values and clouds most of whose points coincide. Source: Edelsbrunner, Letscher & Zomorodian 2002;
+    Ripser, Bauer 2021.
     """
     try:
         from gudhi.sklearn.rips_persistence import RipsPersistence
@@ -85,7 +86,7 @@ def persistence(x: np.ndarray, points: int = POINTS, seed: int = 0) -> Persisten
 
 
 def summarise_bars(bars: np.ndarray, threshold: float = 0.1) -> BarSummary:
-    """`BarSummary` of ``bars`` (m, 2); ``threshold``: in the same units, of the median distance between two points.
+    """Return the `BarSummary` of ``bars`` (m, 2); ``threshold`` is in the same units, median distances of two points.
 
     Source: Atienza, González-Díaz & Rucco 2019 (entropy).
     """
@@ -115,7 +116,7 @@ def _distances(x: np.ndarray) -> np.ndarray:
 
 
 def _sorted(bars: np.ndarray) -> np.ndarray:
-    """Finite bars, ascending by death, then by birth: the order that the library gives is not part of a result."""
+    """Return the finite bars, ascending by death, then by birth: the order of the library is not part of a result."""
     bars = np.asarray(bars, np.float64).reshape(-1, 2)
     bars = bars[np.isfinite(bars[:, 1])]
     return bars[np.lexsort((bars[:, 0], bars[:, 1]))]

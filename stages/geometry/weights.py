@@ -1,4 +1,4 @@
-"""How far, in how many directions and along which of them a model's weights moved from its base's.
+"""Updates of a model's weights from its base's: how far, in how many directions and along which of them they moved.
 
 The unit is one tensor: its base weight W and the update Δ = W' - W, both of one shape.
 
@@ -26,12 +26,12 @@ class WeightError(ValueError):
 
 
 def is_matrix(shape: tuple[int, ...]) -> bool:
-    """Whether a tensor of ``shape`` is a matrix, or a stack of them, with more than one row and column."""
+    """Return whether a tensor of ``shape`` is a matrix, or a stack of them, with more than one row and column."""
     return len(shape) >= 2 and min(shape[-2:]) >= 2
 
 
 def update_spectrum(update: np.ndarray) -> Spectrum:
-    """Singular values of ``update`` (..., m, n), uncentred, for all measures of `stages.geometry.spectrum`.
+    """Return the singular values of ``update`` (..., m, n), uncentred, for all measures of `stages.geometry.spectrum`.
 
     Through the smaller Gram matrix: m n min(m, n) operations and two copies in float64. The spectrum of an update
     without structure, to set it against, is `stages.geometry.chance.isotropic_spectrum` (m, n, uncentred).
@@ -44,7 +44,7 @@ def update_spectrum(update: np.ndarray) -> Spectrum:
 
 
 def update_rank(update: np.ndarray, eigen: bool = False) -> np.ndarray:
-    """exp(-sum p ln p), p = s / sum s (s² / sum s² when ``eigen``) of ``update`` (..., m, n): (...), 1 to min(m, n).
+    """Return exp(-sum p ln p), p = s / sum s (s² when ``eigen``) of ``update`` (..., m, n): (...), 1 to min(m, n).
 
     NaN for an update that is zero, and for vectors and scalars. Invariant to orthogonal matrices on either side
     and to any factor: it tells few directions from many, however far they were followed. Source: the effective
@@ -55,18 +55,18 @@ def update_rank(update: np.ndarray, eigen: bool = False) -> np.ndarray:
 
 
 class Overlap(NamedTuple):
-    """Shares of an update's squared norm that lie inside the base's leading singular subspaces, for every k."""
+    """The shares of an update's squared norm that lie inside the base's leading singular subspaces, for every k."""
 
     left: np.ndarray
-    """(..., len(ks)) in the span of the leading left singular vectors (outputs)"""
+    """(..., len(ks)) share in the span of the leading left singular vectors (outputs)"""
     right: np.ndarray
-    """(..., len(ks)) in the span of the leading right singular vectors (inputs)"""
+    """(..., len(ks)) share in the span of the leading right singular vectors (inputs)"""
     both: np.ndarray
-    """(..., len(ks)) in both; at most the smaller of the two"""
+    """(..., len(ks)) share in both spans; at most the smaller of the two"""
 
 
 def overlap(update: np.ndarray, base: np.ndarray, ks: Sequence[int]) -> Overlap:
-    """How much of ``update`` (..., m, n) the leading k singular directions of ``base`` (..., m, n) hold, over ``ks``.
+    """Return how much of ``update`` (..., m, n) the leading k singular directions of ``base`` hold, for each k.
 
     left ||U_k'Δ||² / ||Δ||², right ||Δ V_k||² / ||Δ||², both ||U_k'Δ V_k||² / ||Δ||²; 0 to 1, rising with k. One
     factorisation of the base serves all k. What a random update gives is `overlap_chance`. NaN for a zero update,
@@ -81,15 +81,15 @@ def overlap(update: np.ndarray, base: np.ndarray, ks: Sequence[int]) -> Overlap:
     m, n = update.shape[-2:]
     left, right, rank = _frames(base, min(max(ks), m, n))
     # Energy of the update along each direction: its sums over the first k are all that a sweep needs.
-    along_left = np.square(np.swapaxes(left, -1, -2) @ update).sum(axis=-1)  # (..., k)
-    onto_right = update @ right  # (..., m, k)
-    along_right = np.square(onto_right).sum(axis=-2)  # (..., k)
-    along_both = np.square(np.swapaxes(left, -1, -2) @ onto_right)  # (..., k, k)
-    squares = np.cumsum(np.cumsum(along_both, axis=-1), axis=-2)  # (..., k, k): the sum over the block that ends there
+    left_energy = np.square(np.swapaxes(left, -1, -2) @ update).sum(axis=-1)  # (..., k)
+    right_projection = update @ right  # (..., m, k)
+    right_energy = np.square(right_projection).sum(axis=-2)  # (..., k)
+    block_energy = np.square(np.swapaxes(left, -1, -2) @ right_projection)  # (..., k, k)
+    block_sums = np.cumsum(np.cumsum(block_energy, axis=-1), axis=-2)  # (..., k, k), over the block up to each element
     sums = (
-        np.cumsum(along_left, axis=-1),
-        np.cumsum(along_right, axis=-1),
-        np.diagonal(squares, axis1=-2, axis2=-1),
+        np.cumsum(left_energy, axis=-1),
+        np.cumsum(right_energy, axis=-1),
+        np.diagonal(block_sums, axis1=-2, axis2=-1),
     )
     total = np.square(update).sum(axis=(-2, -1))[..., None]  # (..., 1)
     ks = np.asarray(ks)
@@ -99,7 +99,7 @@ def overlap(update: np.ndarray, base: np.ndarray, ks: Sequence[int]) -> Overlap:
 
 
 def overlap_chance(shape: tuple[int, ...], ks: Sequence[int]) -> Overlap:
-    """Expected `overlap` of an update (..., m, n) in random directions: k/m, k/n and k²/(m n), each (len(ks),).
+    """Return the expected `overlap` of an update (..., m, n) in random directions: k/m, k/n, k²/(m n), (len(ks),) each.
 
     Exact for any update whose singular vectors are random, whatever its singular values; the spread around it
     grows as its rank falls. NaN where `overlap` is NaN whatever the base: k above min(m, n), vectors, scalars.
@@ -114,21 +114,23 @@ def overlap_chance(shape: tuple[int, ...], ks: Sequence[int]) -> Overlap:
 
 
 class TensorUpdate(NamedTuple):
-    """One tensor's update, measured."""
+    """The measures of one tensor's update."""
 
     norm: float
     """||W' - W||"""
     base_norm: float
     """||W||"""
     relative_norm: float
+    """||W' - W|| / ||W||, invariant to orthogonal matrices on either side and a common factor; NaN where W is zero"""
     effective_rank: np.ndarray
-    """(...) singular kind: see `update_rank`"""
+    """(...) by singular values: see `update_rank`"""
     overlap: Overlap
     chance: Overlap
+    """expected overlap of an update in random directions: see `overlap_chance`"""
 
 
 def tensor_update(base: np.ndarray, sibling: np.ndarray, ks: Sequence[int]) -> TensorUpdate:
-    """All measures of the update from ``base`` to ``sibling`` (any one shape), in float64; errors as `overlap`."""
+    """Return all measures of the update from ``base`` to ``sibling`` (any one shape), float64; errors as `overlap`."""
     base, sibling = _pair(base, sibling)
     update = sibling - base
     norm, base_norm = float(np.linalg.norm(update)), float(np.linalg.norm(base))
@@ -143,23 +145,23 @@ def tensor_update(base: np.ndarray, sibling: np.ndarray, ks: Sequence[int]) -> T
 
 
 def displacement(updates: Iterable[TensorUpdate]) -> float:
-    """||W' - W|| / ||W|| over all tensors of a model; a tied weight must be given once. NaN where all W are zero."""
+    """Return ||W' - W|| / ||W|| over all tensors of a model; a tied weight must come once. NaN if all W are zero."""
     squares = np.array([(update.norm**2, update.base_norm**2) for update in updates]).reshape(-1, 2)
     moved, scale = np.sqrt(squares.sum(axis=0))
     return _ratio(float(moved), float(scale))
 
 
 def _frames(base: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Leading left (..., m, k) and right (..., n, k) singular vectors of ``base``, and its numerical rank (...)."""
+    """Return leading left (..., m, k), right (..., n, k) singular vectors of ``base``, and its numerical rank (...)."""
     m, n = base.shape[-2:]
     if m < n:
         right, left, rank = _frames(np.swapaxes(base, -1, -2), k)
         return left, right, rank
-    found = factorise(base, centred=False, k=k)
-    rank = (found.s**2 > ROUNDING * m * found.s[..., :1] ** 2).sum(axis=-1)
+    spectrum = factorise(base, centred=False, k=k)
+    rank = (spectrum.s**2 > ROUNDING * m * spectrum.s[..., :1] ** 2).sum(axis=-1)
     # QR keeps the span of the first k columns for every k, and is orthonormal where dividing by small s is not.
-    left, _ = np.linalg.qr(base @ found.basis)
-    return left, found.basis, rank
+    left, _ = np.linalg.qr(base @ spectrum.basis)
+    return left, spectrum.basis, rank
 
 
 def _ratio(norm: float, base_norm: float) -> float:

@@ -26,7 +26,8 @@ def noise_ceiling(within_reference: np.ndarray, within_model: np.ndarray) -> np.
 def adjusted_index(cross: np.ndarray, ceiling: np.ndarray, chance: float | np.ndarray, best: float = 1.0) -> np.ndarray:
     """Return (S - chance) / (C - chance), no unit; NaN where (C - chance) / (best - chance) < LEAST_ROOM.
 
-    ``cross`` is S and ``ceiling`` C, of one shape. ``best``: the score of two equal models on the same prompts: 1 for similarities, 0 for distances.
+    ``cross`` is S and ``ceiling`` C, of one shape. ``best``: the score of two equal models on the same prompts: 1 for
+    similarities, 0 for distances.
     """
     room = np.asarray(ceiling - chance)
     enough = room / (best - chance) >= LEAST_ROOM

@@ -34,7 +34,7 @@ class Contrast(NamedTuple):
     layer: int
     layer_z: float
     layer_p: float
-    """studentised maximum over layers: the p of a difference somewhere, corrected for looking everywhere; always over prompts"""
+    """studentised maximum over layers: p of a difference somewhere, corrected for looking everywhere; over prompts"""
     family_sd: float = float("nan")
     """how much the difference varies between families, each with a base of its own; NaN with one family"""
     cohen_dz: float = float("nan")
@@ -97,7 +97,7 @@ def contrast(
 
 
 def _mixed(values: np.ndarray, defined: np.ndarray) -> dict:
-    """Fit the mixed model to the means over layers of ``values`` (families, tasks, layers), tasks with a ``defined`` cell."""
+    """Fit the mixed model to layer means of ``values`` (families, tasks, layers), of tasks with a ``defined`` cell."""
     tasks = [i for i in range(len(defined)) if defined[i].any()]
     cells = np.stack([values[:, i, defined[i]].mean(axis=1) for i in tasks], axis=1)  # (families, tasks)
     return {f"mixed_{name}": value for name, value in mixed_model(cells)._asdict().items()}

@@ -1,13 +1,13 @@
 """Deviations of statistics that share one sample, and the standard errors and intervals that they give.
 
-The deviations of a statistic are K numbers, or K rows D (K, T) for T statistics of the same sample, with
-Cov(errors) ~ D'D / K on K degrees of freedom: the error of any contrast c'y of the statistics y is the rms over K of D c,
-so that errors which the statistics share cancel in differences. They come from
+The deviations of a statistic are K numbers, or K rows D (K, T) for T statistics of the same sample, with Cov(errors) ~
+D'D / K on K degrees of freedom: the error of any contrast c'y of the statistics y is the rms over K of D c, so that
+errors which the statistics share cancel in differences. They come from
 
-- balanced half-samples (`hadamard_deviations`, K = B - 1): the sampled items (sequences, prompts) lie in B equal blocks,
-  B a power of two, and a statistic T is computed on halves of the blocks and their complements, the halves being the
-  rows of a Hadamard matrix. For T linear in the blocks the standard error is then exactly s / √B, s the sd (B - 1) of
-  the blocks' values: that of all C(B, B/2) halves at once, where random halves (`half_sampling`) add Monte-Carlo noise.
+- balanced half-samples (`hadamard_deviations`, K = B - 1): the sampled items (sequences, prompts) lie in B equal
+  blocks, B a power of two, and a statistic T is computed on halves of the blocks and their complements, the halves
+  being the rows of a Hadamard matrix. For T linear in the blocks the standard error is then exactly s / √B, s the sd
+  (B - 1) of the blocks' values: that of all C(B, B/2) halves at once, where random halves (`half_sampling`) add Monte-Carlo noise.
   Source: McCarthy 1969; Wolter 2007, chapter 3.
 - replicate families (`family_deviations`, K = F - 1).
 """
@@ -62,9 +62,9 @@ def hadamard_deviations(replicates: np.ndarray) -> np.ndarray:
 def family_deviations(values: np.ndarray) -> np.ndarray:
     """Return deviations D (F - 1, T) of the mean over families of ``values`` (F, T).
 
-    D'D / (F - 1) is the covariance of that mean: orthonormal (Helmert) contrasts of the families over √F, a row for each
-    degree of freedom. Statistics of the same families in the same order have paired deviations. Raises ValueError below
-    2 families.
+    D'D / (F - 1) is the covariance of that mean: orthonormal (Helmert) contrasts of the families over √F, a row for
+    each degree of freedom. Statistics of the same families in the same order have paired deviations. Raises ValueError
+    below 2 families.
     """
     if values.ndim != 2 or len(values) < 2:
         raise ValueError(f"expected (families, checkpoints), 2 families at least: found {values.shape}")
@@ -82,7 +82,7 @@ def rms_standard_error(deviations: np.ndarray) -> np.ndarray:
 
 
 def student_interval(value: float, deviations: np.ndarray, confidence: float) -> IntervalEstimate:
-    """Return ``value`` ± t se, se the `rms_standard_error` of its ``deviations`` (K,), t Student's of K degrees of freedom.
+    """Return ``value`` ± t se, se the `rms_standard_error` of ``deviations`` (K,), t Student's of K degrees of freedom.
 
     Two-sided at ``confidence``; in the units of ``value``.
     """
@@ -101,7 +101,7 @@ def interval_sign(estimate: IntervalEstimate) -> int:
 def draw_noise(
     root: np.ndarray, freedom: int, draws: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw errors e ~ N(0, root' root), (draws, T), and deviations A (draws, r, T) as uncertain as ``freedom`` makes them.
+    """Draw errors e ~ N(0, root' root), (draws, T), and deviations A (draws, r, T) of ``freedom`` degrees of freedom.
 
     ``root`` (r, T). A'A is a Wishart draw with ``freedom`` degrees of freedom about root' root: the error of the error
     counts. Source: Bartlett 1933 (the triangular factor of a Wishart draw).

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class PairedT(NamedTuple):
-    """Student's t-interval of a mean difference and its two-sided p."""
+    """The t-interval of a mean difference, Student's, and its two-sided p."""
 
     standard_error: float
     low: float
@@ -56,11 +56,11 @@ class MixedModel(NamedTuple):
 def mixed_model(cells: np.ndarray) -> MixedModel:
     """Return the mean of ``cells`` (families, tasks), differences, in a mixed model with a random intercept a family.
 
-    difference_ft = mean + task_t + family_f + noise_ft, restricted maximum likelihood, Wald p of the mean; tasks are the
-    same in every family, hence fixed, and sum to 0. When tasks of a family vary together, families count; the Wald p
-    takes no account of few families, so that the t-interval decides and this stands beside it. No estimate, but a note,
-    on fits that did not converge or ended on the boundary (no variance between families, where the model takes every
-    task for a family of its own). In the units of the differences. Source: Laird & Ware 1982.
+    difference_ft = mean + task_t + family_f + noise_ft, restricted maximum likelihood, Wald p of the mean; tasks are
+    the same in every family, hence fixed, and sum to 0. When tasks of a family vary together, families count; the Wald
+    p takes no account of few families, so that the t-interval decides and this stands beside it. No estimate, but a
+    note, on fits that did not converge or ended on the boundary (no variance between families, where the model takes
+    every task for a family of its own). In the units of the differences. Source: Laird & Ware 1982.
     """
     from statsmodels.regression.mixed_linear_model import MixedLM
 

@@ -1,10 +1,10 @@
 """Intervals over prompts by half-sampling without replacement.
 
-Prompts are the sampled unit. A statistic T is computed on all n prompts and on B random subsets of m = n/2; for statistics
-that are linear at this scale sd(T_m) √(m / (n - m)) estimates the standard error of T_n (Politis, Romano & Wolf 1999), and
-the difference of complementary halves does so better where they are not quite (`half_sample_standard_error`;
-`metrics/calibration.json` has what its intervals cover). Not the bootstrap: its duplicated prompts bias ranks, neighbours
-and similarities, and its percentile interval covers badly here.
+Prompts are the sampled unit. A statistic T is computed on all n prompts and on B random subsets of m = n/2; for
+statistics that are linear at this scale sd(T_m) √(m / (n - m)) estimates the standard error of T_n (Politis, Romano &
+Wolf 1999), and the difference of complementary halves does so better where they are not quite
+(`half_sample_standard_error`; `metrics/calibration.json` has what its intervals cover). Not the bootstrap: its
+duplicated prompts bias ranks, neighbours and similarities, and its percentile interval covers badly here.
 
 The subsets come in balanced sets: one random partition into four quarters gives six halves (three complementary pairs),
 each of them a uniformly random half. A statistic that itself splits its prompts in two, like the noise ceiling, splits
@@ -31,10 +31,10 @@ def partitions_for(half_samples: int) -> int:
 
 
 def quarters(n: int, partitions: int, seed: int, label: str = "") -> np.ndarray:
-    """Draw random partitions of n prompts: row numbers (partitions, 4, n // 4); up to three prompts of each are left out.
+    """Draw random partitions of n prompts: row numbers (partitions, 4, n // 4).
 
-    They depend on the arguments only: models and layers that share n, ``seed`` and ``label`` (the task)
-    share their halves, which is what makes differences between models paired.
+    Up to three prompts of each partition are left out. They depend on the arguments only: models and layers that share
+    n, ``seed`` and ``label`` (the task) share their halves, which is what makes differences between models paired.
     Raises ValueError below 8 prompts.
     """
     if n < 8:
@@ -48,10 +48,11 @@ def half_sample_standard_error(replicates: np.ndarray, n: int, m: int | None = N
     """Return the standard error (...) of T_n from ``replicates`` (..., B), halves H, H' side by side as in `PAIRS`.
 
     sd((T_H - T_H') / 2) √(m / (n - m)), m = n // 4 * 2, the sd of `complement_deviations`: half-samples with their
-    complements (Wolter 2007, chapter 3). In the units of T. For T linear in the prompts it is the plain sd(T_m) √(m / (n - m)). Interactions between the prompts of a half, and
-    the luck with which an index splits its half, are no sampling error of T_n but enter the plain one three- to
-    sevenfold; in the difference of complements most of them cancel. What is left errs on the wide side.
-    Given another ``m``, the plain formula: those subsets have no complements.
+    complements (Wolter 2007, chapter 3). In the units of T. For T linear in the prompts it is the plain sd(T_m) √(m /
+    (n - m)). Interactions between the prompts of a half, and the luck with which an index splits its half, are no
+    sampling error of T_n but enter the plain one three- to sevenfold; in the difference of complements most of them
+    cancel. What is left errs on the wide side. Given another ``m``, the plain formula: those subsets have no
+    complements.
     """
     if m is not None:
         return np.std(replicates, axis=-1, ddof=1) * np.sqrt(m / (n - m))
@@ -61,8 +62,8 @@ def half_sample_standard_error(replicates: np.ndarray, n: int, m: int | None = N
 def complement_deviations(replicates: np.ndarray, n: np.ndarray | int) -> np.ndarray:
     """Return draws of the error of T_n, (T_H - T_H') / 2 √(m / (n - m)), from ``replicates`` (..., B): (..., B / 2).
 
-    Their sd is the `half_sample_standard_error`. ``n`` is one number, or one for every row of replicates, (...). Averages
-    over layers, tasks or families are draws of the error of the average. Raises ValueError when B is odd.
+    Their sd is the `half_sample_standard_error`. ``n`` is one number, or one for every row of replicates, (...).
+    Averages over layers, tasks or families are draws of the error of the average. Raises ValueError when B is odd.
     """
     if replicates.shape[-1] % 2:
         raise ValueError(f"{replicates.shape[-1]} half-samples: expected complementary pairs, an even number")

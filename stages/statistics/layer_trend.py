@@ -1,8 +1,8 @@
-"""The trend of a curve over depth: early, middle and late layers, the linear rise, a label; and spreading or compression.
+"""The trend of a curve over depth: early, middle and late layers, linear rise and label; spreading or compression.
 
-A curve y (T,) over layers, or over steps between them, comes with deviations D (K, T), see `stages.statistics.deviations`.
-Every quantity here is linear in y: c'y, with standard error the rms over K of D c, so that errors which layers share
-cancel in differences, and Student's interval of K degrees of freedom.
+A curve y (T,) over layers, or over steps between them, comes with deviations D (K, T), see
+`stages.statistics.deviations`. Every quantity here is linear in y: c'y, with standard error the rms over K of D c, so
+that errors which layers share cancel in differences, and Student's interval of K degrees of freedom.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class LayerTrend(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Whether clouds spread over depth, and by how much."""
+    """The change of size over depth, and whether it is spreading or compression."""
 
     change: IntervalEstimate
     """mean of the late third minus that of the early one, in nats"""

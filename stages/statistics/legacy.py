@@ -26,10 +26,10 @@ class OverLayers(NamedTuple):
 
 
 def over_layers(more: np.ndarray, less: np.ndarray) -> OverLayers:
-    """Test ``more`` > ``less`` (layers,) by Welch's t and Mann-Whitney's U, one-sided, with d = difference / √((v1 + v2) / 2).
+    """Test ``more`` > ``less`` (layers,) by Welch's t and Mann-Whitney's U, one-sided, with Cohen's d.
 
-    U counts the pairs of layers in which ``more`` is higher, a tie as half; exact p below 9 layers without ties, else
-    normal. Raises ValueError below 2 layers.
+    d = difference / √((v1 + v2) / 2). U counts the pairs of layers in which ``more`` is higher, a tie as half; exact p
+    below 9 layers without ties, else normal. Raises ValueError below 2 layers.
     """
     from scipy.stats import mannwhitneyu, ttest_ind
 

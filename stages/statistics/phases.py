@@ -1,9 +1,9 @@
 """Turning points of a series along training, with the chance that noise alone turns it, and the phases between them.
 
-A series y (T,), ln RankMe at T checkpoints, comes with deviations D (K, T), see `stages.statistics.deviations`: those of
-balanced half-samples of the sequences (transposed) or those of families. All checkpoints see the same sequences, so that
-their errors go together: the error of y_i - y_j is the rms over K of D_i - D_j, mostly far smaller than that of either,
-and z_ij = (y_i - y_j) / rms.
+A series y (T,), ln RankMe at T checkpoints, comes with deviations D (K, T), see `stages.statistics.deviations`: those
+of balanced half-samples of the sequences (transposed) or those of families. All checkpoints see the same sequences, so
+that their errors go together: the error of y_i - y_j is the rms over K of D_i - D_j, mostly far smaller than that of
+either, and z_ij = (y_i - y_j) / rms.
 """
 
 from __future__ import annotations
@@ -77,14 +77,15 @@ class Direction(NamedTuple):
 def turning_points(y: np.ndarray, deviations: np.ndarray, threshold: float) -> Turns:
     """Return the turning points of ``y`` (T,) with ``deviations`` (K, T): the inner points of its longest alternation.
 
-    An alternation is a sequence of points that lie up and down in turn, neighbours at least ``threshold`` standard errors
-    apart; of several with most points it is the one with the largest total variation, which puts the points on the
-    extremes, and then the earliest. So y has a maximum at j if and only if it rises to y_j from some earlier point and falls from it to some later one
-    by ``threshold`` each. Where every difference has the same error this is what is left when the neighbouring pair of
-    extrema with the least difference goes until none is below ``threshold`` (topological persistence). The outermost points
-    of the sequence are no turns: the most extreme points of the first and the last stretch, ends of the series or not,
-    for a turn needs no help from a noisy end. Without noise every true turn counts. Invariant to shifts and, with the
-    deviations, to positive factors. Raises ValueError as `detect_phases`.
+    An alternation is a sequence of points that lie up and down in turn, neighbours at least ``threshold`` standard
+    errors apart; of several with most points it is the one with the largest total variation, which puts the points on
+    the extremes, and then the earliest. So y has a maximum at j if and only if it rises to y_j from some earlier point
+    and falls from it to some later one by ``threshold`` each. Where every difference has the same error this is what is
+    left when the neighbouring pair of extrema with the least difference goes until none is below ``threshold``
+    (topological persistence). The outermost points of the sequence are no turns: the most extreme points of the first
+    and the last stretch, ends of the series or not, for a turn needs no help from a noisy end. Without noise every true
+    turn counts. Invariant to shifts and, with the deviations, to positive factors. Raises ValueError as
+    `detect_phases`.
     """
     require_series(y, deviations, FEWEST_CHECKPOINTS, "checkpoint")
     z = _standard_scores(y, _pair_errors(deviations))  # (T, T)
@@ -113,10 +114,10 @@ def null_prominences(deviations: np.ndarray, draws: int, seed: int) -> np.ndarra
     One leg of a turn goes against the trend, and there the noise alone makes the whole difference: for a rising series
     no turn is larger than max over i < j of (e_i - e_j) / se_ij, the largest fall of its noise e, and for a falling one
     the largest rise, which has the same distribution. Level series after one step attain the bound. (An isotonic fit in
-    place of the unknown trend follows the noise, so that the simulated noise falls too little: stepwise series then turn
-    up to twice as often as stated.) e ~ N(0, D'D / K), and se² from a Wishart draw with K degrees of freedom about
-    D'D / K: the error of the error counts. At the 5 % level, 2000 series of 24 checkpoints, K = 63: flat ones turn in
-    1 %, linear ones in less, steps in 3 to 4 %, the least favourable in 5 %; with K = 5 to 15 these in 5 to 10 %, for so
+    place of the unknown trend follows the noise, so that the simulated noise falls too little: stepwise series then
+    turn up to twice as often as stated.) e ~ N(0, D'D / K), and se² from a Wishart draw with K degrees of freedom about
+    D'D / K: the error of the error counts. At the 5 % level, 2000 series of 24 checkpoints, K = 63: flat ones turn in 1
+    %, linear ones in less, steps in 3 to 4 %, the least favourable in 5 %; with K = 5 to 15 these in 5 to 10 %, for so
     few rows know little of how 24 errors go together.
     """
     root = np.linalg.qr(deviations, mode="r") / np.sqrt(len(deviations))  # (r, T), root' root = D'D / K
@@ -135,14 +136,15 @@ def detect_phases(
     seed: int,
     confidence: float,
 ) -> PhaseSequence:
-    """Find the turning points of ln RankMe ``y`` (T,) along ``x`` (T,), and label the stretches between them (`_label`).
+    """Find the turning points of ln RankMe ``y`` (T,) along ``x`` (T,), and label the stretches between (`_label`).
 
     A turn counts from max(2, the ``confidence`` quantile of `null_prominences`) standard errors on, which a monotone
     series reaches with probability 1 - ``confidence`` at most. Slopes are least squares of y and of α ``alpha_y`` (T,)
-    against x, with Student's intervals at ``confidence`` from ``deviations_y`` (K, T) and ``deviations_alpha``; they take
-    the stretches for given. p = (1 + #{null >= largest turn}) / (draws + 1).
-    Parameters: eight, since two series along x come each with deviations, and the null with its draws, seed and level.
-    Source of the labels: Li et al. 2025. Raises ValueError on fewer than 4 checkpoints, x that does not ascend, other shapes, or values that are not finite.
+    against x, with Student's intervals at ``confidence`` from ``deviations_y`` (K, T) and ``deviations_alpha``; they
+    take the stretches for given. p = (1 + #{null >= largest turn}) / (draws + 1). Parameters: eight, since two series
+    along x come each with deviations, and the null with its draws, seed and level. Source of the labels: Li et al.
+    2025. Raises ValueError on fewer than 4 checkpoints, x that does not ascend, other shapes, or values that are not
+    finite.
     """
     require_series(y, deviations_y, FEWEST_CHECKPOINTS, "checkpoint")
     require_series(alpha_y, deviations_alpha, FEWEST_CHECKPOINTS, "checkpoint")
@@ -187,7 +189,7 @@ def turn_interval(y: np.ndarray, deviations: np.ndarray, index: int, confidence:
 def direction(
     start: float, end: float, deviations_start: np.ndarray, deviations_end: np.ndarray, confidence: float
 ) -> Direction:
-    """Return the change from ``start`` to ``end`` with Student's interval at ``confidence``; undecided where that holds 0.
+    """Return the change from ``start`` to ``end`` with Student's interval at ``confidence``; undecided if that holds 0.
 
     Deviations (K,) are paired: both ends saw the same sequences. Raises ValueError on other shapes.
     """
@@ -198,10 +200,11 @@ def direction(
 
 
 def _label(rankme: IntervalEstimate, alpha: IntervalEstimate, before_a_turn: bool) -> str:
-    """Return the phase of Li et al. 2025 that the signs of both slopes make out; a slope whose interval holds 0 has none.
+    """Return the phase of Li et al. 2025 that the signs of both slopes say; a slope whose interval holds 0 has none.
 
-    RankMe falls while α rises in two of them, which only their position tells apart: ``before_a_turn``, the first one, so
-    that RankMe rises afterwards, it is the warm-up's collapse; later, or when the series never turns, it is compression.
+    RankMe falls while α rises in two of them, which only their position tells apart: ``before_a_turn``, the first one,
+    so that RankMe rises afterwards, it is the warm-up's collapse; later, or when the series never turns, it is
+    compression.
     """
     match interval_sign(rankme), interval_sign(alpha):
         case -1, 1:
@@ -232,7 +235,7 @@ def _standard_scores(y: np.ndarray, errors: np.ndarray) -> np.ndarray:
 
 def _longest_alternation(y: np.ndarray, z: np.ndarray, threshold: float) -> tuple[int, ...]:
     """Return the indices of the sequence of `turning_points`, outermost points included; ``z`` (T, T) of y_i - y_j."""
-    # (number of points, total variation, their indices) of the best sequence that ends in j, which it reaches up or down
+    # (number of points, total variation, indices) of the best sequence that ends in j, which it reaches up or down
     best = {(j, rising): (1, 0.0, (j,)) for j in range(len(y)) for rising in (True, False)}
     for j in range(len(y)):
         for i in range(j):
@@ -246,7 +249,7 @@ def _longest_alternation(y: np.ndarray, z: np.ndarray, threshold: float) -> tupl
 
 
 def _largest_falls(root: np.ndarray, freedom: int, draws: int, generator: np.random.Generator) -> np.ndarray:
-    """Draw max over i < j of (e_i - e_j) / se_ij, (draws,), with e ~ N(0, root' root), se² of Wishart draws about it."""
+    """Draw max over i < j of (e_i - e_j) / se_ij, (draws,), e ~ N(0, root' root), se² of Wishart draws about it."""
     noise, rows = draw_noise(root, freedom, draws, generator)  # (draws, T), (draws, r, T)
     covariance = np.swapaxes(rows, 1, 2) @ rows  # (draws, T, T)
     variance = np.diagonal(covariance, axis1=1, axis2=2)  # (draws, T)

@@ -10,7 +10,7 @@ from stages.statistics.half_sampling import PAIRS, half_sample_standard_error, i
 
 
 class RankCorrelation(NamedTuple):
-    """Spearman's ρ of every vector of a stack with its interval, each (...); all NaN where a vector is constant."""
+    """The rank correlation ρ of every vector of a stack with its interval, (...) each; NaN where a vector is constant."""
 
     rho: np.ndarray
     standard_error: np.ndarray
@@ -21,7 +21,8 @@ class RankCorrelation(NamedTuple):
 def spearman(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return Spearman's ρ (...) of ``values`` (..., n) with ``reference`` (n,) or (..., n).
 
-    Pearson's correlation of the ranks, ties sharing their mean: -1 to 1, invariant to increasing transformations of either. NaN where a vector is constant. Source: Spearman 1904.
+    Pearson's correlation of the ranks, ties sharing their mean: -1 to 1, invariant to increasing transformations of
+    either. NaN where a vector is constant. Source: Spearman 1904.
     """
     a, b = _centred_ranks(values), _centred_ranks(reference)  # (..., n)
     scale = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
@@ -31,7 +32,7 @@ def spearman(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def rank_correlation(
     values: np.ndarray, reference: np.ndarray, partitions: int, seed: int, confidence: float
 ) -> RankCorrelation:
-    """Return `spearman` with standard error and interval at ``confidence`` by complementary half-samples of the n items.
+    """Return `spearman` with its interval at ``confidence`` by complementary half-samples of the n items.
 
     Every half is ranked anew; all vectors of the stack share their halves, 3 pairs for each of ``partitions``
     (`half_sampling.quarters`). NaN where a vector is constant, be it on one half only. Takes ``values`` (..., n) and

@@ -1,4 +1,4 @@
-"""Transitions of a curve over layers: steps that stand out and jumps of its level that noise and smooth trends do not make.
+"""Transitions of a curve over layers: outstanding steps and jumps of level that noise and smooth trends do not make.
 
 A drift curve y (T,), one distance for each pair of adjacent layers, comes with deviations D (K, T), see
 `stages.statistics.deviations`. The same prompts pass all layers, so that the errors go together and the error of a
@@ -97,7 +97,7 @@ def leave_one_out_z(y: np.ndarray) -> np.ndarray:
 
 
 def segment(y: np.ndarray, variances: np.ndarray, penalty: float) -> tuple[Segment, ...]:
-    """Return the segmentation of ``y`` (T,) with the least Σ (y_i - level)² / variance_i + ``penalty`` · (segments - 1).
+    """Return the segmentation of ``y`` (T,) of least Σ (y_i - level)² / variance_i + ``penalty`` · (segments - 1).
 
     Exact, by dynamic programming over the last cut, O(T²); levels are weighted means; of equal costs the one with the
     latest cut. Source: Yao 1984; Jackson et al. 2005 (optimal partitioning).
@@ -121,11 +121,11 @@ def segment(y: np.ndarray, variances: np.ndarray, penalty: float) -> tuple[Segme
 def null_statistics(deviations: np.ndarray, unevenness: float, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw the largest statistic, and the gain of a cut, of a straight curve with noise: (draws,) each.
 
-    The curve has the noise of ``deviations`` (K, T) and independent departures of sd ``unevenness`` from layer to layer.
-    Noise e ~ N(0, D'D / K), errors from a Wishart draw with K degrees of freedom about the same: the error of the
-    error counts. The unevenness is part of the curve, which errors over prompts do not show. Contrasts of a line are
-    0, and slopes next to a step only make it less sharp, so that the flat curve stands for all straight ones. The gain
-    is what a cut saves of `segment`'s sum: the larger of one cut's, and half of two cuts'.
+    The curve has the noise of ``deviations`` (K, T) and independent departures of sd ``unevenness`` from layer to
+    layer. Noise e ~ N(0, D'D / K), errors from a Wishart draw with K degrees of freedom about the same: the error of
+    the error counts. The unevenness is part of the curve, which errors over prompts do not show. Contrasts of a line
+    are 0, and slopes next to a step only make it less sharp, so that the flat curve stands for all straight ones. The
+    gain is what a cut saves of `segment`'s sum: the larger of one cut's, and half of two cuts'.
     """
     shapes = _shapes(deviations.shape[1])
     root = np.linalg.qr(deviations, mode="r") / np.sqrt(len(deviations))  # (r, T), root' root = D'D / K
@@ -272,7 +272,7 @@ def _sharp(y: np.ndarray, signs: np.ndarray, shapes: Shapes) -> np.ndarray:
 
 
 def _step_variances(y: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """Return the variances (..., T) of the steps of ``y`` about their level: noise, and neighbours' typical difference."""
+    """Return variances (..., T) of the steps of ``y`` about their level: noise, and neighbours' typical difference."""
     typical = NORMAL_MAD * np.median(np.abs(np.diff(y, axis=-1)), axis=-1, keepdims=True)
     unevenness = (typical**2 / 2 - np.median(variances, axis=-1, keepdims=True)).clip(0)
     floor = (ROUNDING * np.abs(y).max(axis=-1, keepdims=True)) ** 2
@@ -280,7 +280,7 @@ def _step_variances(y: np.ndarray, variances: np.ndarray) -> np.ndarray:
 
 
 def _segment_costs(y: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """Return Σ (y_i - level)² / variance_i, (m, T, T), over the steps a..b of ``y`` (m, T); infinite below the diagonal."""
+    """Return Σ (y_i - level)² / variance_i, (m, T, T), over steps a..b of ``y`` (m, T); infinite below the diagonal."""
     weights = 1 / variances
     y = y - (weights * y).sum(axis=-1, keepdims=True) / weights.sum(axis=-1, keepdims=True)
     sums = [np.pad(term.cumsum(axis=-1), ((0, 0), (1, 0))) for term in (weights, weights * y, weights * y**2)]
@@ -291,7 +291,7 @@ def _segment_costs(y: np.ndarray, variances: np.ndarray) -> np.ndarray:
 
 
 def _gains(y: np.ndarray, variances: np.ndarray) -> np.ndarray:
-    """Return the saving a cut of the cost of ``y`` (m, T) in one segment, by one cut or by two, the larger: (m,)."""
+    """Return the saving per cut of the cost of ``y`` (m, T) in one segment, by one cut or by two, the larger: (m,)."""
     costs = _segment_costs(y, variances)
     whole, tails = costs[:, 0, -1], costs[:, 1:, -1]  # tails [k]: from step k + 1 on
     one_cut = (costs[:, 0, :-1] + tails).min(axis=-1)
