@@ -24,18 +24,18 @@ class Answer(NamedTuple):
 
 
 def joined(prompt: str, answer: str) -> str:
-    """The answer as it would go on from the prompt: after a space, if no white space stands there."""
+    """Return the text in which the answer goes on from the prompt: after a space, if no white space stands there."""
     return prompt + answer if prompt[-1:].isspace() else f"{prompt} {answer}"
 
 
 def require_answer(row: dict) -> None:
-    """Raises CorpusError naming the row whose answer is empty."""
+    """Raise CorpusError naming the row whose answer is empty."""
     if not row["answer"].strip():
         raise CorpusError(f"{row['id']} has the answer {row['answer']!r}, expected text: remove the row from its task")
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, rows: list[dict]) -> list[Answer]:
-    """Token ids of prompt and answer, tokenised jointly, and the first token of the answer.
+    """Return the token ids of prompt and answer, tokenised jointly, and the position of the answer's first token.
 
     The answer begins at the first token whose span of characters ends after the prompt's last character. So an answer
     that also occurs in the prompt is not mistaken, and a token that holds the end of the prompt and the beginning of
@@ -54,24 +54,24 @@ def encode(tokenizer: PreTrainedTokenizerBase, rows: list[dict]) -> list[Answer]
     encoded = tokenizer(
         texts, padding=False, truncation=False, return_offsets_mapping=True, return_special_tokens_mask=True
     )
-    result = []
+    answers = []
     for row, ids, offsets, special in zip(
         rows, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True
     ):
         beginning, end = _text_bounds(special)
         ends = [stop for _, stop in offsets[:end]]
-        start = next((place for place, stop in enumerate(ends) if stop > len(row["prompt"])), None)
+        start = next((position for position, stop in enumerate(ends) if stop > len(row["prompt"])), None)
         if start is None:
             raise CorpusError(
                 f"{row['id']}: the answer {row['answer']!r} has no token of its own in {tokenizer.name_or_path!r}: "
                 "the tokenizer drops its characters; remove the row or choose another tokenizer"
             )
-        result.append(Answer(row["id"], list(ids[:end]), start, beginning))
-    return result
+        answers.append(Answer(row["id"], list(ids[:end]), start, beginning))
+    return answers
 
 
 def _text_bounds(special: list[int]) -> tuple[int, int]:
-    """First token of the text, and the end of it: what tokenizers put behind a text is no part of the answer."""
-    beginning = next((place for place, mark in enumerate(special) if not mark), len(special))
-    behind = next((place for place, mark in enumerate(reversed(special)) if not mark), 0)
-    return beginning, len(special) - behind
+    """Return the first token of the text and its end: what tokenizers put behind a text is no part of the answer."""
+    beginning = next((position for position, mark in enumerate(special) if not mark), len(special))
+    trailing_specials = next((position for position, mark in enumerate(reversed(special)) if not mark), 0)
+    return beginning, len(special) - trailing_specials

@@ -12,12 +12,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from stages.trace.answers import CorpusError
 
+# Number of documents tokenised at once.
 BATCH = 1000
-"""Documents tokenised at once."""
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a folder, or of the hub at a revision. Raises CorpusError naming it and the fix."""
+    """Return the tokenizer of a folder, or of the hub at a revision. Raises CorpusError naming it and the fix."""
     try:
         return AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError) as error:
@@ -28,7 +28,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
 
 
 def read_documents(path: Path) -> Iterator[str]:
-    """One document a line: the line of a .txt file, ``text`` of a .jsonl file; blank lines are none.
+    """Yield one document per line: the line of a .txt file, ``text`` of a .jsonl file; blank lines are none.
 
     Raises CorpusError naming the file, the line and what was expected.
     """
@@ -36,24 +36,24 @@ def read_documents(path: Path) -> Iterator[str]:
         raise CorpusError(f"{path}: unknown kind of file: expected .txt or .jsonl, one document a line")
     if not path.is_file():
         raise CorpusError(f"{path} is not a file in {Path.cwd()}: correct `file` of the corpus")
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
             if line.strip():
                 yield line.rstrip("\n") if path.suffix == ".txt" else _text(line, f"{path}, line {number}")
 
 
-def _text(line: str, where: str) -> str:
+def _text(line: str, location: str) -> str:
     try:
         text = json.loads(line)["text"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise CorpusError(f"{where}: expected an object with the key `text`, found {line[:80]!r}") from error
+        raise CorpusError(f"{location}: expected an object with the key `text`, found {line[:80]!r}") from error
     if not isinstance(text, str):
-        raise CorpusError(f"{where}: `text` is {text!r}, expected a string")
+        raise CorpusError(f"{location}: `text` is {text!r}, expected a string")
     return text
 
 
 def tokenised(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], special: bool = False) -> Iterator[list[int]]:
-    """Token ids of each text, with the tokenizer's special tokens or without."""
+    """Yield the token ids of each text, with the tokenizer's special tokens or without."""
     texts = iter(tqdm(texts, desc="documents", mininterval=5))
     while batch := list(itertools.islice(texts, BATCH)):
         yield from tokenizer(batch, add_special_tokens=special, truncation=False, verbose=False)["input_ids"]

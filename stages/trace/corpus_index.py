@@ -30,67 +30,74 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Number of bytes of a token.
 WIDTH = 2
-"""Bytes of a token."""
 SEPARATOR = b"\xff" * WIDTH
+# The code of every token that the corpus lacks; codes below it are for those that it has.
 ABSENT = 2 ** (8 * WIDTH) - 2
-"""Code of every token that the corpus lacks; codes below it are for those that it has."""
+# Number of bytes of tokens that are sorted at once; sorting takes about eight times as much memory.
 PART = 2**28
-"""Bytes of tokens that are sorted at once; sorting takes about eight times as much memory."""
+# Number of bytes by which parts overlap (the indexer's own value): repetitions longer than that may be sorted wrongly.
 OVERLAP = 100_000
-"""Bytes by which parts overlap (the indexer's own value): repetitions longer than that may be sorted wrongly."""
+# The engine tells its files by these words anywhere in their path.
 AMBIGUOUS = ("tokenized", "table", "offset", "metadata", "metaoff", "unigram")
-"""The engine tells its files by these words anywhere in their path."""
 
 
-class Index(NamedTuple):
+class CorpusIndex(NamedTuple):
+    """An opened index, and the codes under which it has the tokens."""
+
     engine: InfiniGramEngine
     codes: dict[int, int]
-    """Token id: its code, for every token of the corpus."""
+    """The code of every token id that the corpus has."""
 
 
-def build_index(documents: Iterable[list[int]], folder: Path) -> Index:
+def build_index(documents: Iterable[list[int]], folder: Path) -> CorpusIndex:
     """Write the index of ``documents``, lists of token ids, into the empty ``folder`` and open it.
 
     Raises CorpusError on a corpus without tokens or with too many distinct ones, a folder that the engine would
     misread, and a failure of the indexer.
     """
-    folder = Path(os.path.relpath(folder))  # what the path to the working folder has in it is no matter then
+    folder = Path(os.path.relpath(folder))  # then the path to the working folder may hold any word
     if word := next((word for word in AMBIGUOUS if word in str(folder)), None):
         raise CorpusError(f"{folder}: the engine takes {word!r} in a path for one of its files: choose another folder")
     engine = _engine()
     codes = _write_documents(documents, folder)
     _sort(folder, Path(engine.__file__).parent / "rust_indexing")
     # The end token only matters where the engine prints documents.
-    return Index(engine.InfiniGramEngine(index_dir=[str(folder)], eos_token_id=0, version=4, token_dtype="u16"), codes)
+    return CorpusIndex(
+        engine.InfiniGramEngine(index_dir=[str(folder)], eos_token_id=0, version=4, token_dtype="u16"), codes
+    )
 
 
-def support(index: Index, answers: list[Answer]) -> pd.DataFrame:
-    """One row to an answer: id, tokens, count, probability, matched, matched_count, zero_tokens; see `support_row`.
+def support(index: CorpusIndex, answers: list[Answer]) -> pd.DataFrame:
+    """Return one row per answer: id, tokens, count, probability, matched, matched_count, zero_tokens; see `support_row`.
 
     The tokenizer's own beginning is left out of every query.
     """
     rows = []
     for answer in tqdm(answers, desc="answers", mininterval=5):
-        text = [index.codes.get(token, ABSENT) for token in answer.ids[answer.beginning :]]
-        places = range(answer.start - answer.beginning, len(text))
-        matches = [_match(index.engine.infgram_prob(text[:place], text[place])) for place in places]
-        rows.append(support_row(answer.id, index.engine.count(text)["count"], matches))
+        codes = [index.codes.get(token, ABSENT) for token in answer.ids[answer.beginning :]]
+        positions = range(answer.start - answer.beginning, len(codes))
+        matches = [_match(index.engine.infgram_prob(codes[:position], codes[position])) for position in positions]
+        rows.append(support_row(answer.id, index.engine.count(codes)["count"], matches))
     return pd.DataFrame(rows)
 
 
 def look_up(documents: Iterable[list[int]], answers: list[Answer], scratch: Path) -> pd.DataFrame:
-    """Support of the answers in the documents; the index lies in ``scratch`` while it is needed."""
+    """Return the support of the answers in the documents.
+
+    The index lies in a folder of its own in ``scratch`` while it is needed; none is taken from an earlier run.
+    """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         return support(build_index(documents, Path(folder)), answers)
 
 
-def _match(found: dict) -> Match:
-    return Match(found["suffix_len"], found["prompt_cnt"], found["cont_cnt"])
+def _match(response: dict) -> Match:
+    return Match(response["suffix_len"], response["prompt_cnt"], response["cont_cnt"])
 
 
 def _write_documents(documents: Iterable[list[int]], folder: Path) -> dict[int, int]:
-    """Write ``tokenized.0`` and ``offset.0``; the codes of the tokens."""
+    """Write ``tokenized.0`` and ``offset.0``; return the codes of the tokens."""
     codes: dict[int, int] = {}
     offset = 0
     with open(folder / "tokenized.0", "wb") as data, open(folder / "offset.0", "wb") as offsets:
@@ -124,18 +131,18 @@ def _sort(folder: Path, indexer: Path) -> None:
 
 
 def part_bounds(size: int) -> list[tuple[int, int]]:
-    """First byte and end of parts of whole tokens, as long as each other: the indexer loses suffixes of a short last one."""
+    """Return first byte and end of parts of whole tokens, of equal length: the indexer loses suffixes of a short last one."""
     count = math.ceil(size / PART)
     step = math.ceil(size / count / WIDTH) * WIDTH
     return [(start, min(start + step + OVERLAP, size)) for start in range(0, size, step)]
 
 
 def _run(indexer: Path, command: str, *arguments: str) -> None:
-    done = subprocess.run([str(indexer), command, *arguments], capture_output=True, text=True)
-    if done.returncode:
+    process = subprocess.run([str(indexer), command, *arguments], capture_output=True, text=True)
+    if process.returncode:
         raise CorpusError(
-            f"{indexer.name} {command} failed with status {done.returncode}, for want of memory or space on the disk? "
-            f"{done.stderr.strip()[-500:]}"
+            f"{indexer.name} {command} failed with status {process.returncode}, for want of memory or space on the disk? "
+            f"{process.stderr.strip()[-500:]}"
         )
 
 

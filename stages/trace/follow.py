@@ -19,12 +19,12 @@ from stages.models.runs import is_organism, run_tokenizer, saved_checkpoints
 from stages.organisms.params import Pretraining
 from stages.shared.command import run_stage
 from stages.shared.params import load
-from stages.tasks.documents import read_documents_of
+from stages.tasks.documents import read_text_documents
 from stages.tasks.rows import read_rows, read_tasks
 from stages.trace.answers import encode
-from stages.trace.checkpoint import Material
+from stages.trace.checkpoint import CheckpointInputs
+from stages.trace.checkpoints import checkpoint_table, follow, require_all
 from stages.trace.params import Answers, Tasks, Trace
-from stages.trace.run import checkpoint_table, follow, require_all
 from stages.trace.tables import write
 
 TRACES = Path("data/trace/runs")
@@ -34,30 +34,30 @@ def main(run: str) -> None:
     params = load("trace", Trace)
     precision = "float32" if is_organism(run) else load("collect.precision", ComputePrecision).root
     saved = log_spaced(saved_checkpoints(run, tokens_per_step(run)), params.checkpoints)
-    material = show(run, params)
-    found, failed = follow(run, saved, material, precision, params)
-    if found:
-        table = checkpoint_table(saved, found, failed, material.sequences.digest())
-        write(TRACES / run, table, {step: of_one for step, (_, of_one) in found.items()})
+    inputs = read_checkpoint_inputs(run, params)
+    results, failed = follow(run, saved, inputs, precision, params)
+    if results:
+        table = checkpoint_table(saved, results, failed, inputs.sequences.digest())
+        write(TRACES / run, table, {step: result for step, (_, result) in results.items()})
     require_all(run, failed)
-    logging.info("%s: %d checkpoints on %d tokens", run, len(found), material.sequences.ids.size)
+    logging.info("%s: %d checkpoints on %d tokens", run, len(results), inputs.sequences.ids.size)
 
 
 def tokens_per_step(run: str) -> int | None:
-    """Of the pretraining of an organism, padding included; what other recipes see is not counted in tokens."""
+    """Return the tokens per step of an organism's pretraining, padding included; None for other recipes, where none are counted."""
     if not run.startswith("base-s"):
         return None
     recipe = load("organisms.base", Pretraining)
     return recipe.batch * recipe.row_tokens
 
 
-def show(run: str, params: Trace) -> Material:
-    """The text, answers and questions that every checkpoint of the run is shown."""
+def read_checkpoint_inputs(run: str, params: Trace) -> CheckpointInputs:
+    """Return the text, answers and questions that every checkpoint of the run is given."""
     tokenizer = run_tokenizer(run)
     tasks = load("study.tasks", Tasks).root if params.accuracy else []
-    return Material(
+    return CheckpointInputs(
         tokenizer,
-        sequences(tokenizer, read_documents_of(params.text), params.sequences, params.length),
+        sequences(tokenizer, read_text_documents(params.text), params.sequences, params.length),
         {task: encode(tokenizer, read_rows(task)) for task in load("ngrams.answers", Answers).root},
         {task: read_tasks([task], "held_out", params.accuracy.prompts) for task in tasks},
     )

@@ -11,15 +11,15 @@ from stages.statistics.half_sampling import partitions_for
 from stages.statistics.rank_correlation import rank_correlation, spearman
 from stages.trace.series import Series
 
+# The two measures of support: occurrences of prompt and answer in the corpus, and the answer's infinity-gram probability.
 SUPPORT = ("count", "probability")
-"""Occurrences of prompt and answer in the corpus, and the answer's infinity-gram probability."""
 UNKNOWN_KIND = "all"
 
 
 def correlations(
     answers: pd.DataFrame, support: pd.DataFrame, half_samples: int, seed: int, confidence: float
 ) -> pd.DataFrame:
-    """Spearman's correlation of log-likelihood with support at every step, for each kind of answer apart.
+    """Return Spearman's correlation of log-likelihood with support at every step, for each kind of answer apart.
 
     ``answers``: step, id, log_likelihood; ``support``: id, kind, count, probability. Columns: kind, support, step, rho,
     low, high, n. Only ranks compare, because the two models may see other tokens. NaN where all answers of a kind have
@@ -28,28 +28,25 @@ def correlations(
     rows = []
     for kind, items in support.assign(kind=support["kind"].fillna(UNKNOWN_KIND)).groupby("kind", sort=True):
         table = answers[answers["id"].isin(items["id"])].pivot(index="step", columns="id", values="log_likelihood")
-        for by in SUPPORT:
-            against = items.set_index("id").loc[table.columns, by].to_numpy(float)
-            found = rank_correlation(table.to_numpy(), against, partitions_for(half_samples), seed, confidence)
-            rows.append(
-                pd.DataFrame(
-                    {"kind": kind, "support": by, "step": table.index, "rho": found.rho, "low": found.low,
-                     "high": found.high, "n": len(items)}
-                )
-            )  # fmt: skip
+        for measure in SUPPORT:
+            values = items.set_index("id").loc[table.columns, measure].to_numpy(float)
+            result = rank_correlation(table.to_numpy(), values, partitions_for(half_samples), seed, confidence)
+            columns = {"kind": kind, "support": measure, "step": table.index, "rho": result.rho}
+            columns |= {"low": result.low, "high": result.high, "n": len(items)}
+            rows.append(pd.DataFrame(columns))
     return pd.concat(rows, ignore_index=True)
 
 
 def stratum(count: int, bounds: Sequence[int]) -> str:
-    """The name of the stratum of ``count``: 0, 1-9, 10-99, 100+ for the bounds 1, 10, 100."""
+    """Return the name of the stratum of ``count``: 0, 1-9, 10-99, 100+ for the bounds 1, 10, 100."""
     if count < bounds[0]:
         return "0" if bounds[0] == 1 else f"0-{bounds[0] - 1}"
-    place = int(np.searchsorted(bounds, count, side="right")) - 1
-    return f"{bounds[place]}+" if place == len(bounds) - 1 else f"{bounds[place]}-{bounds[place + 1] - 1}"
+    index = int(np.searchsorted(bounds, count, side="right")) - 1
+    return f"{bounds[index]}+" if index == len(bounds) - 1 else f"{bounds[index]}-{bounds[index + 1] - 1}"
 
 
 def by_support(answers: pd.DataFrame, support: pd.DataFrame, bounds: Sequence[int]) -> pd.DataFrame:
-    """Mean log-likelihood and share of greedy answers by kind and stratum of support, at every step.
+    """Return mean log-likelihood and share of greedy answers by kind and stratum of support, at every step.
 
     Columns: kind, stratum, step, log_likelihood, standard_error (over answers), greedy, n.
     """
@@ -59,23 +56,27 @@ def by_support(answers: pd.DataFrame, support: pd.DataFrame, bounds: Sequence[in
     joined = answers.merge(strata[["id", "kind", "stratum", "count"]], on="id", validate="many_to_one")
     order = joined.groupby(["kind", "stratum"])["count"].transform("min")
     groups = joined.assign(order=order).groupby(["kind", "order", "stratum", "step"])
-    found = groups.agg(
-        log_likelihood=("log_likelihood", "mean"), standard_error=("log_likelihood", "sem"), greedy=("greedy", "mean"),
+    table = groups.agg(
+        log_likelihood=("log_likelihood", "mean"),
+        standard_error=("log_likelihood", "sem"),
+        greedy=("greedy", "mean"),
         n=("id", "size"),
-    )  # fmt: skip
-    return found.reset_index().drop(columns="order")
+    )
+    return table.reset_index().drop(columns="order")
 
 
 def relations(strata: pd.DataFrame, series: Series) -> pd.DataFrame:
-    """Spearman's correlation over checkpoints between the log-likelihood of each stratum and ln RankMe, alpha.
+    """Return Spearman's correlation over checkpoints between the log-likelihood of each stratum and ln RankMe, and alpha.
 
     It describes one course of training: checkpoints depend on each other, so there is no interval.
     Columns: kind, stratum, measure, rho, checkpoints.
     """
     rows = []
     for (kind, name), part in strata.groupby(["kind", "stratum"], sort=False):
-        course = part.set_index("step")["log_likelihood"].reindex(series.steps).to_numpy()
+        likelihoods = part.set_index("step")["log_likelihood"].reindex(series.steps).to_numpy()
         for measure in ("ln_rankme", "alpha"):
-            rho = float(spearman(getattr(series, measure), course))
-            rows.append({"kind": kind, "stratum": name, "measure": measure, "rho": rho, "checkpoints": len(course)})
+            rho = float(spearman(getattr(series, measure), likelihoods))
+            rows.append(
+                {"kind": kind, "stratum": name, "measure": measure, "rho": rho, "checkpoints": len(likelihoods)}
+            )
     return pd.DataFrame(rows)

@@ -9,9 +9,8 @@ from pydantic import Field, RootModel, field_validator, model_validator
 
 from stages.shared.checks import DecayRanks, require_blocks, require_different, require_recipes
 from stages.shared.params import Group, ParamsError, load
+from stages.shared.registry import SLUG
 from stages.shared.study import RECIPES
-
-SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
 
 class Api(Group):
@@ -19,9 +18,9 @@ class Api(Group):
 
     url: str
     tries: int = Field(ge=1)
-    """Of a request, before it is given up."""
+    """Number of times that a request is tried before it is given up."""
     seconds: float = Field(gt=0)
-    """After which an answer counts as lost."""
+    """Time after which an answer counts as lost."""
 
 
 class Corpus(Group):
@@ -58,16 +57,18 @@ class Answers(RootModel[list[str]]):
 
 
 class Ngrams(Group):
+    """The corpora in which answers are counted."""
+
     organisms: list[Literal["base"]]
-    """Whose pretraining corpus is looked into, for every family; [] for none."""
+    """Recipes whose pretraining corpus is looked into, for every family; [] for none."""
     answers: Answers
     corpora: dict[str, Any]
-    """By name; an entry is validated when it is used."""
+    """Corpora by name; an entry is validated when it is used."""
     api: Api
 
 
 def load_corpus(name: str) -> Corpus:
-    """The entry ``name`` of `ngrams.corpora`; raises ParamsError naming the key and the fix."""
+    """Return the entry ``name`` of `ngrams.corpora`; raises ParamsError naming the key and the fix."""
     names = list(load("ngrams", Ngrams).corpora)
     if name not in names:
         raise ParamsError(f"no corpus {name!r} in ngrams.corpora: there are: {', '.join(names) or 'none'}; or base-s0")
@@ -86,14 +87,16 @@ class Headline(Group):
     level: Literal["token", "last_token"]
 
 
-class Phases(Group):
+class PhaseParams(Group):
+    """How phases are detected, and how answers are grouped by their support."""
+
     headline: Headline
     draws: int = Field(ge=100)
-    """Series of noise behind the prominence that a turn must have."""
+    """Number of series of noise behind the prominence that a turn must have."""
     support: list[int] = Field(min_length=1)
     """Lower bounds of the strata of answers by their count in the corpus."""
     half_samples: int = Field(ge=12)
-    """Of answers, at least so many behind each correlation; they come in sixes."""
+    """Least number of half-samples of the answers behind each correlation; they come in sixes."""
     seed: int
 
     @field_validator("support")
@@ -108,25 +111,27 @@ class Accuracy(Group):
     """Verified answers of each checkpoint to the study's generated tasks."""
 
     prompts: int = Field(ge=10)
-    """Per task: the first so many of the held-out split."""
+    """Number of prompts per task, the first of the held-out split."""
     new_tokens: int = Field(ge=4)
-    """Longest completion."""
+    """Length of the longest completion, in tokens."""
 
 
 class Trace(Group):
+    """The runs whose checkpoints are followed, and what is measured of each."""
+
     organisms: list[str]
-    """Of every family."""
+    """Recipes, followed in every family."""
     runs: list[str]
-    """Of data/registry/runs.yaml."""
+    """Entries of data/registry/runs.yaml."""
     text: str
-    """One of `texts`: the same tokens for all checkpoints."""
+    """The text that all checkpoints are given, one of `texts`."""
     sequences: int = Field(ge=16)
     length: int = Field(ge=8)
-    """Tokens of a sequence."""
+    """Number of tokens of a sequence."""
     blocks: int
-    """Of sequences; half-samples are sums of blocks."""
+    """Number of blocks of sequences; half-samples are sums of blocks."""
     checkpoints: int = Field(ge=2)
-    """Of a run at most, spaced evenly in the logarithm of the step."""
+    """Largest number of checkpoints of a run, spaced evenly in the logarithm of the step."""
     tokens_per_batch: int = Field(ge=1)
     interval_depths: list[float] = Field(min_length=1)
     """Layers with intervals, as shares of their number; the final norm always has them."""
@@ -136,7 +141,7 @@ class Trace(Group):
     accuracy: Accuracy | None
     confidence: float = Field(gt=0.5, lt=1)
     seed: int
-    """Of the sampled answers."""
+    """Seed of the sampled answers."""
 
     @model_validator(mode="after")
     def _sound(self) -> Trace:
@@ -154,19 +159,19 @@ class Trace(Group):
 
 
 class Seeds(RootModel[list[int]]):
-    """`study.seeds`: a study of traced runs alone may have none."""
+    """The seeds of the study, `study.seeds`: a study of runs of the registry alone may have none."""
 
 
 class Tasks(RootModel[list[str]]):
-    """`study.tasks`."""
+    """The tasks of the study, `study.tasks`."""
 
 
 class _Parent(RootModel[str]):
-    """`organisms.RECIPE.parent`."""
+    """The parent of a recipe, `organisms.RECIPE.parent`."""
 
 
 def recipe_parents(recipes: list[str]) -> dict[str, str | None]:
-    """The recipe from whose end each of ``recipes`` starts; None for the base."""
+    """Return the recipe from whose end each of ``recipes`` starts; None for the base."""
     return {
         recipe: None if recipe == RECIPES[0] else load(f"organisms.{recipe}.parent", _Parent).root for recipe in recipes
     }

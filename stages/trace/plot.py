@@ -8,44 +8,39 @@ from pathlib import Path
 from stages.shared.command import run_stage
 from stages.shared.figure_style import save_all
 from stages.shared.params import load
-from stages.trace.figures import axes as trace_axes
-from stages.trace.figures import course as trace_course
-from stages.trace.figures import layers as trace_layers
-from stages.trace.figures import memorization as trace_memorization
-from stages.trace.figures import rarefaction as trace_rarefaction
-from stages.trace.figures import spectra as trace_spectra
-from stages.trace.figures import views as trace_views
+from stages.trace.figures import axes, course, layers, memorization, rarefaction, spectra, views
 from stages.trace.figures.inputs import read_inputs
-from stages.trace.lineage import lines
-from stages.trace.params import Ngrams, Phases, Seeds, Trace, recipe_parents
+from stages.trace.lineage import read_courses
+from stages.trace.params import Ngrams, PhaseParams, Seeds, Trace, recipe_parents
 
 TRACES, PLOTS = Path("data/trace/runs"), Path("plots/trace")
 
 
 def main() -> None:
-    trace, phases = load("trace", Trace), load("phases", Phases)
-    traced = lines(trace, load("study.seeds", Seeds).root, recipe_parents(trace.organisms), load("ngrams", Ngrams))
-    read = read_inputs(traced, TRACES, PLOTS, phases.headline, trace.confidence)
+    trace, phases = load("trace", Trace), load("phases", PhaseParams)
+    parents = recipe_parents(trace.organisms)
+    courses = read_courses(trace, load("study.seeds", Seeds).root, parents, load("ngrams", Ngrams))
+    inputs = read_inputs(courses, TRACES, PLOTS, phases.headline, trace.confidence)
     tables = {
-        "course": trace_course.table(read),
-        "axes": trace_axes.table(read),
-        "spectra": trace_spectra.table(read, TRACES, trace.decay_ranks),
-        "views": trace_views.table(read),
-        "layers": trace_layers.table(read, TRACES),
-        "memorization": trace_memorization.table(read),
-        "rarefaction": trace_rarefaction.table(read),
+        "course": course.table(inputs),
+        "axes": axes.table(inputs),
+        "spectra": spectra.table(inputs, TRACES, trace.decay_ranks),
+        "views": views.table(inputs),
+        "layers": layers.table(inputs, TRACES),
+        "memorization": memorization.table(inputs),
+        "rarefaction": rarefaction.table(inputs),
     }
     figures = {
-        "course": trace_course.draw(tables["course"], read),
-        "axes": trace_axes.draw(tables["axes"], read),
-        "spectra": trace_spectra.draw(tables["spectra"], read),
-        "views": trace_views.draw(tables["views"], read),
-        "layers": trace_layers.draw(tables["layers"], read),
-        "memorization": trace_memorization.draw(tables["memorization"], read),
-        "rarefaction": trace_rarefaction.draw(tables["rarefaction"], read),
+        "course": course.draw(tables["course"], inputs),
+        "axes": axes.draw(tables["axes"], inputs),
+        "spectra": spectra.draw(tables["spectra"], inputs),
+        "views": views.draw(tables["views"], inputs),
+        "layers": layers.draw(tables["layers"], inputs),
+        "memorization": memorization.draw(tables["memorization"], inputs),
+        "rarefaction": rarefaction.draw(tables["rarefaction"], inputs),
     }
     save_all(tables, figures, PLOTS)
-    logging.info("%d figures of %d lines in %s", len(figures), len(traced), PLOTS)
+    logging.info("%d figures of %d courses of training in %s", len(figures), len(courses), PLOTS)
 
 
 if __name__ == "__main__":

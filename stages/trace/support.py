@@ -1,4 +1,4 @@
-"""Support of an answer in a corpus, from what an infinity-gram index says of its tokens."""
+"""Support of an answer in a corpus, computed from the responses of an infinity-gram index to its tokens."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ log = logging.getLogger(__name__)
 
 
 class Match(NamedTuple):
-    """An answer's token after its context, as the corpus has it."""
+    """How the corpus continues the context of one token of an answer."""
 
     suffix: int
-    """Tokens of the longest suffix of the context that occurs in the corpus; 0: none of it does."""
+    """Number of tokens of the longest suffix of the context that occurs in the corpus; 0 where none of it does."""
     occurrences: int
-    """How often that suffix occurs; with suffix 0 all tokens of the corpus, ends of documents included."""
+    """Number of times that this suffix occurs; with suffix 0 all tokens of the corpus, ends of documents included."""
     continued: int
-    """How often the token follows it."""
+    """Number of times that the token follows it."""
 
 
 def support_row(answer: str, count: int, matches: list[Match]) -> dict:
-    """Support of the answer with the id ``answer``; ``matches`` has one entry to each of its tokens.
+    """Return the support of the answer with the id ``answer``; ``matches`` has one entry for each of its tokens.
 
     - ``count``: occurrences of prompt and answer;
     - ``probability``: the product over the answer's tokens of the infinity-gram probability
@@ -47,15 +47,15 @@ def support_row(answer: str, count: int, matches: list[Match]) -> dict:
 
 
 def require_declared(table: pd.DataFrame) -> None:
-    """Raises CorpusError where an arbitrary fact does not stand in the corpus as often as its ``exposures`` declare.
+    """Raise CorpusError where an arbitrary fact does not stand in the corpus as often as its ``exposures`` declare.
 
     Such a corpus is not the one that the facts were declared for.
     """
     arbitrary = table[table["kind"] == "arbitrary"]
-    wrong = arbitrary[arbitrary["count"] != arbitrary["exposures"]]
-    log.info("%d of %d arbitrary facts stand as often as declared", len(arbitrary) - len(wrong), len(arbitrary))
-    if len(wrong):
-        row = wrong.iloc[0]
+    mismatches = arbitrary[arbitrary["count"] != arbitrary["exposures"]]
+    log.info("%d of %d arbitrary facts stand as often as declared", len(arbitrary) - len(mismatches), len(arbitrary))
+    if len(mismatches):
+        row = mismatches.iloc[0]
         raise CorpusError(
             f"{row['id']} stands {row['count']} times in the corpus, its row declares {row['exposures']}: params, task "
             "file and tokenizer belong to different runs; run `dvc repro base`"

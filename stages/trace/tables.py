@@ -13,6 +13,8 @@ from stages.models.names import stage_of
 from stages.shared.files import atomic_folder
 from stages.shared.tables import TableError, Tables
 
+# Columns and types of each table, in order. ``log_likelihood``: nats, summed over the answer's tokens; ``greedy``:
+# each of them is the likeliest next token.
 COLUMNS = {
     "checkpoints": {
         "step": "int64", "tokens": "Int64", "flops": "float64", "parameters": "Int64", "revision": "str",
@@ -36,47 +38,49 @@ COLUMNS = {
     "answers": {"step": "int64", "task": "str", "id": "str", "log_likelihood": "float64", "tokens": "int64", "greedy": "bool"},
     "accuracy": {"step": "int64", "task": "str", "accuracy": "float64", "standard_error": "float64", "prompts": "int64"},
 }  # fmt: skip
-"""Columns and types of each table, in order. ``log_likelihood``: nats, summed over the answer's tokens; ``greedy``: each of
-them is the likeliest next token."""
 PER_CHECKPOINT = tuple(name for name in COLUMNS if name != "checkpoints")
 TRACE_TABLES = Tables("a traced run", COLUMNS, lambda run: stage_of("trace-follow", run, "run"))
+# ``{step}/{level}/{site}/{layer}``: eigenvalues of the covariance (rank,), descending, float64; attribute n.
 SPECTRA = "spectra.h5"
-"""``{step}/{level}/{site}/{layer}``: eigenvalues of the covariance (rank,), descending, float64; attribute n."""
 
 
-class Found(NamedTuple):
-    """Of one checkpoint."""
+class CheckpointResult(NamedTuple):
+    """Everything that is measured of one checkpoint."""
 
     tables: dict[str, pd.DataFrame]
-    """PER_CHECKPOINT, without the column step"""
+    """The tables PER_CHECKPOINT, without the column step."""
     spectra: dict[tuple[str, str, int], tuple[np.ndarray, int]]
-    """level, site, layer: eigenvalues and n"""
+    """Eigenvalues and number of rows, by level, site and layer."""
     weight_hash: str
     parameters: int
 
 
-def write(folder: Path, checkpoints: pd.DataFrame, found: dict[int, Found]) -> None:
-    """Write all tables and spectra of a run, or none: the folder changes as a whole. ``found`` by step."""
+def write(folder: Path, checkpoints: pd.DataFrame, results: dict[int, CheckpointResult]) -> None:
+    """Write all tables and spectra of a run, or none: the folder changes as a whole. ``results`` are by step."""
     with atomic_folder(folder) as temporary:
         tables = {"checkpoints": checkpoints}
         for name in PER_CHECKPOINT:
-            rows = [of_one.tables[name].assign(step=step) for step, of_one in found.items() if len(of_one.tables[name])]
+            parts = {step: result.tables[name] for step, result in results.items()}
+            rows = [part.assign(step=step) for step, part in parts.items() if len(part)]
             tables[name] = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
         TRACE_TABLES.write_into(temporary, tables)
         with h5py.File(temporary / SPECTRA, "w", track_order=True) as file:
-            for step, of_one in found.items():
-                for key, (values, n) in of_one.spectra.items():
+            for step, result in results.items():
+                for key, (values, n) in result.spectra.items():
                     name = "/".join(str(part) for part in (step, *key))
                     file.create_dataset(name, data=values, track_times=False).attrs["n"] = n
 
 
 def read_spectra(folder: Path, level: str, site: str) -> pd.DataFrame:
-    """Eigenvalues of one level and site: columns step, layer, rank, eigenvalue, n."""
+    """Return the eigenvalues of one level and site: columns step, layer, rank, eigenvalue, n.
+
+    Raises TableError naming the file and the stage that rebuilds it.
+    """
     path = folder / SPECTRA
     fix = TRACE_TABLES.fix(folder)
     if not path.is_file():
         raise TableError(f"{path} not found; {fix}")
-    found = []
+    parts = []
     try:
         with h5py.File(path) as file:
             for step, group in file.items():
@@ -84,7 +88,7 @@ def read_spectra(folder: Path, level: str, site: str) -> pd.DataFrame:
                     values = dataset[()]
                     ranks = np.arange(1, len(values) + 1)
                     common = {"step": int(step), "layer": int(layer), "n": int(dataset.attrs["n"])}
-                    found.append(pd.DataFrame({**common, "rank": ranks, "eigenvalue": values}))
+                    parts.append(pd.DataFrame({**common, "rank": ranks, "eigenvalue": values}))
     except (OSError, KeyError) as error:
         raise TableError(f"{path} holds no spectra of {level}, {site} ({error}); {fix}") from error
-    return pd.concat(found, ignore_index=True)
+    return pd.concat(parts, ignore_index=True)

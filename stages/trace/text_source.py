@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from stages.tasks.benchmarks.source import COMMIT, FIXES
+from stages.tasks.benchmarks.source import COMMIT, explain_hub_error
 from stages.trace.text_registry import FileText, HubText
 
 log = logging.getLogger(__name__)
@@ -22,73 +22,69 @@ class TextError(ValueError):
 
 
 def read_documents(entry: HubText | FileText) -> list[str]:
-    """The first ``entry.documents`` documents that have ``least_characters``, in their order.
+    """Return the first ``entry.documents`` documents that have ``least_characters``, in their order.
 
     White space around a document is cut off before it is measured. The hub is streamed: no more is downloaded than is
     read. Raises TextError naming the data set or file, what is wrong and the fix.
     """
     if isinstance(entry, HubText):
-        where = f"{entry.hub} at {entry.revision}, split {entry.split!r}"
-        documents = _hub_documents(entry, where)
+        source = f"{entry.hub} at {entry.revision}, split {entry.split!r}"
+        documents = _hub_documents(entry, source)
     else:
-        where = entry.file
+        source = entry.file
         documents = _file_documents(Path(entry.file))
-    return _long_enough(documents, entry.documents, entry.least_characters, where)
+    return _long_enough(documents, entry.documents, entry.least_characters, source)
 
 
-def _long_enough(documents: Iterable[str], wanted: int, least: int, where: str) -> list[str]:
-    """The first ``wanted`` that have ``least`` characters; no further one is asked for."""
-    kept, short = [], 0
-    with tqdm(total=wanted, desc=where, unit="document", disable=None) as progress:
+def _long_enough(documents: Iterable[str], count: int, least: int, source: str) -> list[str]:
+    """Return the first ``count`` documents that have ``least`` characters; no further one is read."""
+    selected, short = [], 0
+    with tqdm(total=count, desc=source, unit="document", disable=None) as progress:
         for document in map(str.strip, documents):
             if len(document) < least:
                 short += 1
                 continue
-            kept.append(document)
+            selected.append(document)
             progress.update()
-            if len(kept) == wanted:
+            if len(selected) == count:
                 break
-    if len(kept) < wanted:
+    if len(selected) < count:
         raise TextError(
-            f"{where} has {len(kept)} documents of at least {least} characters ({short} are shorter), expected {wanted}: "
+            f"{source} has {len(selected)} documents of at least {least} characters ({short} are shorter), expected {count}: "
             "lower documents or least_characters"
         )
-    log.info("%s: %d documents, %d skipped that have fewer than %d characters", where, wanted, short, least)
-    return kept
+    log.info("%s: %d documents, %d skipped that have fewer than %d characters", source, count, short, least)
+    return selected
 
 
-def _hub_documents(entry: HubText, where: str) -> Iterator[str]:
+def _hub_documents(entry: HubText, source: str) -> Iterator[str]:
     import datasets  # slow to import, and only the hub needs it
 
-    with _explained(where):
+    with _explained(source):
         builder = datasets.load_dataset_builder(entry.hub, entry.config, revision=entry.revision)
     # Offline, the client takes whatever commit was cached last; a builder bears its commit as its hash.
     if COMMIT.fullmatch(entry.revision) and builder.hash != entry.revision:
         raise TextError(
-            f"cannot load {where}: the cache holds {builder.hash} and the hub cannot be reached: connect once"
+            f"cannot load {source}: the cache holds {builder.hash} and the hub cannot be reached: connect once"
         )
-    log.info("%s: commit %s", where, builder.hash)
-    with _explained(where):
+    log.info("%s: commit %s", source, builder.hash)
+    with _explained(source):
         rows = enumerate(builder.as_streaming_dataset(split=entry.split))
     while True:
-        with _explained(where):
+        with _explained(source):
             number, row = next(rows, (None, None))
         if row is None:
             return
-        yield _text_of(row, entry.column, f"{where}, row {number}", "correct `column`")
+        yield _text_of(row, entry.column, f"{source}, row {number}", "correct `column`")
 
 
 @contextmanager
-def _explained(where: str) -> Iterator[None]:
-    """Errors of the hub's client, which have no common class, as TextError."""
+def _explained(source: str) -> Iterator[None]:
+    """Raise errors of the hub's client, which have no common class, as TextError."""
     try:
         yield
     except Exception as error:
-        text = str(error)
-        fix = next(
-            (fix for part, fix in FIXES.items() if part in text.lower()), "check hub, config, revision and split"
-        )
-        raise TextError(f"cannot load {where}: {fix} ({type(error).__name__}: {text})") from error
+        raise TextError(f"cannot load {source}: {explain_hub_error(error)}") from error
 
 
 def _file_documents(path: Path) -> Iterator[str]:
@@ -109,21 +105,21 @@ def _json_lines(path: Path, content: str) -> Iterator[str]:
     for number, line in enumerate(content.split("\n"), 1):  # not splitlines: text may hold U+2028
         if not line.strip():
             continue
-        where = f"{path}, line {number}"
+        source = f"{path}, line {number}"
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise TextError(
-                f"{where} is not JSON ({error.msg}): expected an object to a line, such as {{'text': ...}}"
+                f"{source} is not JSON ({error.msg}): expected an object to a line, such as {{'text': ...}}"
             ) from error
         if not isinstance(row, dict):
-            raise TextError(f"{where} is not a JSON object: expected one with the key 'text'")
-        yield _text_of(row, "text", where, "rename it to 'text'")
+            raise TextError(f"{source} is not a JSON object: expected one with the key 'text'")
+        yield _text_of(row, "text", source, "rename it to 'text'")
 
 
-def _text_of(row: dict, key: str, where: str, fix: str) -> str:
+def _text_of(row: dict, key: str, source: str, fix: str) -> str:
     if key not in row:
-        raise TextError(f"{where} has no {key!r}: {fix}; there are: {', '.join(map(repr, row)) or 'none'}")
+        raise TextError(f"{source} has no {key!r}: {fix}; there are: {', '.join(map(repr, row)) or 'none'}")
     if not isinstance(row[key], str):
-        raise TextError(f"{where}: {key!r} is {row[key]!r:.60}, expected text: {fix}")
+        raise TextError(f"{source}: {key!r} is {row[key]!r:.60}, expected text: {fix}")
     return row[key]

@@ -1,10 +1,8 @@
-"""What measuring a checkpoint costs beside bare forward passes over the same tokens: python -m tests.benchmarks.tracing.
+"""The cost of measuring a checkpoint beside bare forward passes over the same tokens: python -m tests.speed.tracing.
 
 Rounds of both in one process, in turn, in processor time; medians. Geometry alone: answers' likelihood and accuracy read
 other tokens, and are timed apart.
 """
-
-import stages  # noqa: F401, I001
 
 import argparse
 import statistics
@@ -23,9 +21,9 @@ from stages.models.checkpoint import Checkpoint
 from stages.models.loading import load_model
 from stages.models.runs import saved_checkpoints
 from stages.shared.params import load
-from stages.trace.params import Trace
 from stages.trace.checkpoint import examine, follow_answers, measure_geometry
-from stages.trace.follow import show
+from stages.trace.follow import read_checkpoint_inputs
+from stages.trace.params import Trace
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -64,17 +62,17 @@ def compare(name: str, checkpoint: Checkpoint, sequences: Sequences, params: Tra
 
 
 def organism(rounds: int, params: Trace) -> None:
-    """The last checkpoint of the base of family 0, on the study's tokens."""
+    """Compare on the last checkpoint of the base of family 0, on the study's tokens."""
     folder = saved_checkpoints("base-s0")[-1].folder
-    checkpoint, material = Checkpoint("base", folder, "base", "local", "", "olmo3"), show("base-s0", params)
-    compare(f"organism, {material.sequences.ids.size} tokens", checkpoint, material.sequences, params, rounds)
+    checkpoint, inputs = Checkpoint("base", folder, "base", "local", "", "olmo3"), read_checkpoint_inputs("base-s0", params)
+    compare(f"organism, {inputs.sequences.ids.size} tokens", checkpoint, inputs.sequences, params, rounds)
     model = load_model(checkpoint, "float32")
-    print(f"  answers {seconds(lambda: follow_answers(model, material.answers, params.tokens_per_batch)):.2f} s")
-    print(f"  accuracy {seconds(lambda: examine(model, material, params)):.2f} s")
+    print(f"  answers {seconds(lambda: follow_answers(model, inputs.answers, params.tokens_per_batch)):.2f} s")
+    print(f"  accuracy {seconds(lambda: examine(model, inputs, params)):.2f} s")
 
 
 def gpt2(rounds: int, params: Trace) -> None:
-    """GPT-2 small's shape with random weights: d = 768, 12 layers."""
+    """Compare on GPT-2 small's shape with random weights: d = 768, 12 layers."""
     ids = np.random.default_rng(0).integers(0, 50000, (params.sequences, params.length))
     content = np.ones(ids.shape, bool)
     content[:, 0] = False

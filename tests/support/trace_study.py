@@ -14,12 +14,12 @@ import pandas as pd
 from stages.geometry.spectrum import Spectrum, decay_ranks
 from stages.paradigms.params import DecayRanks
 from stages.shared.figure_style import save_table
-from stages.trace.figures.inputs import Inputs, read_inputs
-from stages.trace.lineage import Line
+from stages.trace.figures.inputs import TraceFigureInputs, read_inputs
+from stages.trace.lineage import Course
 from stages.trace.metrics import summarise
-from stages.trace.params import Headline, Phases
+from stages.trace.params import Headline, PhaseParams
 from stages.trace.spectra import Ranges, measures
-from stages.trace.tables import Found, write
+from stages.trace.tables import CheckpointResult, write
 
 WIDTH, LAYERS, ROWS, HALVES = 32, 3, 4000, 15
 DECAY, BANDS = DecayRanks(first=0.08, last=0.5), [0.0, 0.1, 0.4, 1.0]
@@ -32,7 +32,7 @@ PARENTS = {"base": None, "sft": "base", "rl_zero": "base", "think": "sft"}
 HUB = "pythia-14m"
 COUNTS = (0, 0, 1, 2, 3, 5, 8, 9, 12, 20, 35, 50)
 HEADLINE = Headline(site="final_norm", level="token")
-PHASES = Phases(headline=HEADLINE, draws=200, support=[1, 10], half_samples=12, seed=0)
+PHASES = PhaseParams(headline=HEADLINE, draws=200, support=[1, 10], half_samples=12, seed=0)
 CONFIDENCE = 0.95
 
 
@@ -42,16 +42,16 @@ def exponents(seed: int = 0) -> np.ndarray:
     return course + 0.01 * np.random.default_rng(seed).standard_normal(len(STEPS))
 
 
-def organism_lines(seeds=(0,), recipes=tuple(PARENTS)) -> list[Line]:
+def organism_courses(seeds=(0,), recipes=tuple(PARENTS)) -> list[Course]:
     return [
-        Line(recipe, tuple(f"{recipe}-s{seed}" for seed in seeds), PARENTS[recipe], tuple(f"base-s{seed}" for seed in seeds))
+        Course(recipe, tuple(f"{recipe}-s{seed}" for seed in seeds), PARENTS[recipe], tuple(f"base-s{seed}" for seed in seeds))
         for recipe in recipes
     ]  # fmt: skip
 
 
-def hub_lines() -> list[Line]:
+def hub_courses() -> list[Course]:
     """A pretraining and a run that starts from it: tokens known, neither corpus nor accuracy."""
-    return [Line(HUB, (HUB,), None, ()), Line(f"{HUB}-sft", (f"{HUB}-sft",), HUB, ())]
+    return [Course(HUB, (HUB,), None, ()), Course(f"{HUB}-sft", (f"{HUB}-sft",), HUB, ())]
 
 
 def write_organisms(root: Path, seeds=(0,)) -> None:
@@ -110,7 +110,7 @@ def of_spectrum(exponent: float, rows: int = ROWS) -> dict[tuple[str, str], floa
     return {key: float(value) for key, value in measures(own, own._replace(centred=False), ranges).items()}
 
 
-def _found(run: str, step: int, exponent: float, progress: float, behaviour: bool, rows: int) -> Found:
+def _found(run: str, step: int, exponent: float, progress: float, behaviour: bool, rows: int) -> CheckpointResult:
     records, deviations, rarefaction, spectra = [], [], [], {}
     places = [("resid_post", layer) for layer in range(LAYERS)] + [("final_norm", LAYERS - 1)]
     shared = np.random.default_rng(0).standard_normal(HALVES)  # sequences are the same for all checkpoints
@@ -140,7 +140,7 @@ def _found(run: str, step: int, exponent: float, progress: float, behaviour: boo
         "answers": _answers(progress, run) if behaviour else pd.DataFrame(),
         "accuracy": _accuracy(progress) if behaviour else pd.DataFrame(),
     }  # fmt: skip
-    return Found(tables, spectra, f"{run}-{step}", PARAMETERS)
+    return CheckpointResult(tables, spectra, f"{run}-{step}", PARAMETERS)
 
 
 def corpus() -> pd.DataFrame:
@@ -182,9 +182,9 @@ def _accuracy(progress: float) -> pd.DataFrame:
     )
 
 
-def gathered(root: Path, lines: list[Line]) -> Inputs:
-    """What the figures read of ``lines``, after the tables of the stage phases are written."""
+def gathered(root: Path, courses: list[Course]) -> TraceFigureInputs:
+    """What the figures read of ``courses``, after the tables of the stage phases are written."""
     traces, tables = root / "data/trace/runs", root / "plots/trace"
-    for name, table in summarise(lines, traces, root / "data/trace/ngrams", PHASES, CONFIDENCE)[1].items():
+    for name, table in summarise(courses, traces, root / "data/trace/ngrams", PHASES, CONFIDENCE)[1].items():
         save_table(table, tables / f"{name}.csv")
-    return read_inputs(lines, traces, tables, HEADLINE, CONFIDENCE)
+    return read_inputs(courses, traces, tables, HEADLINE, CONFIDENCE)

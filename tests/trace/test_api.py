@@ -164,11 +164,41 @@ def test_an_interrupted_run_goes_on(server, tmp_path, waits):
     assert (len(ask(server, tmp_path)), len(server.asked) - 3) == whole
 
 
-def test_another_server_is_asked_anew(server, tmp_path):
-    ask(server, tmp_path)
-    asked = len(server.asked)
-    ask(server, tmp_path, url=f"{server.url}other")
-    assert len(server.asked) == 2 * asked
+ANSWER = {"count": 1, "token_ids": [5], "prompt_cnt": 1, "cont_cnt": 1, "suffix_len": 0, "approx": False}
+
+
+@pytest.fixture
+def requests(monkeypatch):
+    """What is sent to an API that answers everything."""
+    sent = []
+    monkeypatch.setattr(api, "post", lambda settings, request: sent.append(request) or ANSWER)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        ({}, 1),
+        ({"tries": 9, "seconds": 99}, 1),
+        ({"url": "http://other/"}, 2),
+        ({"index": "v4_other"}, 2),
+        ({"query_type": "infgram_prob"}, 2),
+        ({"query": {"query": "a cat"}}, 2),
+        ({"query": {"query_ids": [5]}}, 2),
+        ({"fields": ("count", "token_ids", "approx")}, 2),
+    ],
+)
+def test_a_response_is_kept_under_all_that_it_depends_on(requests, tmp_path, monkeypatch, change, asked):
+    for part in ({}, change):
+        settings = Api(
+            **{"url": "http://one/", "tries": 1, "seconds": 1} | {k: part[k] for k in part if k in Api.model_fields}
+        )
+        if "fields" in part:
+            monkeypatch.setitem(api.RESPONSE_FIELDS, "count", part["fields"])
+        client = api.Client(settings, part.get("index", "v4_small"), tmp_path / "cache.json")
+        client.ask(part.get("query_type", "count"), **part.get("query", {"query": "a dog"}))
+        client.save()
+    assert len(requests) == asked
 
 
 @pytest.mark.parametrize("content", ["", '{"a": ', "[1]", "\x00"])

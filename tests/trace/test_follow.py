@@ -10,9 +10,9 @@ import torch
 import yaml
 
 from stages.shared.tables import TableError
+from stages.trace import checkpoints as following
 from stages.trace import follow as trace
-from stages.trace import run as following
-from stages.trace.run import TraceError
+from stages.trace.checkpoints import TraceError
 from stages.trace.tables import TRACE_TABLES, read_spectra
 from tests.support.project import ROOT
 from tests.support.tiny_models import tiny_model, tiny_tokenizer
@@ -171,7 +171,7 @@ def test_accuracy_can_be_left_out(project):
 
 def test_a_missing_text_names_its_stage(project):
     (project / "data/trace/texts/mine.jsonl").unlink()
-    with pytest.raises(ValueError, match="dvc repro prepare-text"):
+    with pytest.raises(ValueError, match="dvc repro trace-prepare"):
         trace.main("base-s0")
 
 
@@ -190,7 +190,7 @@ def test_too_little_text_names_the_fix(project):
 
 
 def test_missing_or_damaged_tables_name_their_stage(project):
-    with pytest.raises(TableError, match="dvc repro trace@base-0"):
+    with pytest.raises(TableError, match="dvc repro trace-follow@base-0"):
         TRACE_TABLES.read(project / "data/trace/runs/base-s0", "records")
     trace.main("base-s0")
     path = project / "data/trace/runs/base-s0/records.parquet"

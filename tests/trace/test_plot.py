@@ -63,5 +63,5 @@ def test_a_study_without_traced_runs_writes_all_the_same(folder):
 def test_tables_of_the_stage_before_are_asked_for(folder):
     study.write_organisms(folder)
     write_params(folder, ["base"])
-    with pytest.raises(TraceFigureError, match="run `dvc repro phases`"):
+    with pytest.raises(TraceFigureError, match="run `dvc repro trace-summarise`"):
         plot_trace.main()

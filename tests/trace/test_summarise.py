@@ -10,7 +10,7 @@ import yaml
 
 from stages.shared.tables import TableError
 from stages.trace import summarise as phases
-from stages.trace.lineage import lines
+from stages.trace.lineage import read_courses
 from stages.trace.params import Headline, Ngrams, Trace
 from stages.trace.phases import directions_of
 from stages.trace.series import read_series
@@ -113,11 +113,11 @@ def test_few_checkpoints_make_no_phases(tmp_path, monkeypatch):
 def test_a_missing_run_or_corpus_names_its_stage(tmp_path, monkeypatch):
     project(tmp_path, monkeypatch)
     shutil.move(tmp_path / "data/trace/ngrams/base-s0.parquet", tmp_path / "away")
-    with pytest.raises(TableError, match="run `dvc repro ngrams`"):
+    with pytest.raises(TableError, match="run `dvc repro trace-count@base-0`"):
         phases.main()
     assert not (tmp_path / "metrics/trace.json").exists()
     shutil.rmtree(tmp_path / "data/trace/runs/think-s0")
-    with pytest.raises(TableError, match="dvc repro trace@think-0"):
+    with pytest.raises(TableError, match="dvc repro trace-follow@think-0"):
         phases.main()
 
 
@@ -146,9 +146,9 @@ def test_lines_name_parents_and_the_corpora_that_are_looked_into(tmp_path, monke
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     trace = Trace(**raw["trace"] | {"runs": ["olmo3-7b-rl-zero-math", "pythia-14m"]})
     parents = {"base": None, "sft": "base", "rl_zero": "base", "think": "sft"}
-    found = {line.name: line for line in lines(trace, [0, 1], parents, Ngrams(**raw["ngrams"]))}
+    found = {line.name: line for line in read_courses(trace, [0, 1], parents, Ngrams(**raw["ngrams"]))}
     assert found["base"].corpora == ("base-s0", "base-s1") and found["sft"].parent == "base"
     assert found["pythia-14m"].parent is None and found["pythia-14m"].corpora == ()
     assert found["olmo3-7b-rl-zero-math"].parent is not None
     with_pile = Ngrams(**raw["ngrams"] | {"corpora": {"pile": {"index": "v4_piletrain_llama"}}})
-    assert {line.name: line for line in lines(trace, [], parents, with_pile)}["pythia-14m"].corpora == ("pile",)
+    assert {line.name: line for line in read_courses(trace, [], parents, with_pile)}["pythia-14m"].corpora == ("pile",)

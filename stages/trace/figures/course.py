@@ -1,4 +1,4 @@
-"""The whole course: pretraining and every training that starts from it, in geometry, memorization and accuracy."""
+"""The figure of a lineage: pretraining and all that starts from it, in geometry, memorization and accuracy."""
 
 from __future__ import annotations
 
@@ -13,15 +13,24 @@ from matplotlib.patches import ConnectionPatch
 from matplotlib.ticker import MaxNLocator
 
 from stages.shared.figure_style import GREY, PALE, Look, looks, nothing, sheet, styled
-from stages.trace.figures.inputs import NOT_TRACED, Inputs, Traced, course, failures, reach, where
+from stages.trace.figures.inputs import (
+    NOT_TRACED,
+    CourseTables,
+    TraceFigureInputs,
+    failures,
+    headline_place,
+    main_lineage,
+    parent_tables,
+    reach,
+)
 from stages.trace.figures.time import (
+    axis_positions,
     grouped_legend,
     in_order,
     phase_patches,
-    place_of_step,
-    places,
     shade,
     shades,
+    step_positions,
     time_axis,
     unit_of,
 )
@@ -30,131 +39,156 @@ TITLE = "The course of RankMe and α through pretraining and post-training"
 GEOMETRY = {"rankme": "RankMe", "alpha": "α"}
 ROWS = GEOMETRY | {"log_likelihood": "log-likelihood\nof answers, nats", "accuracy": "accuracy, %"}
 MEAN = "mean"
+# Number of columns from which titles are small.
 CROWDED = 6
-"""Columns from which titles are small."""
+# Largest number of courses after the pretraining that are drawn.
 MOST = 8
-"""Trainings after the pretraining that find room."""
 DASHES = ((0, (1, 1)), (0, (4, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (7, 2)))
 TURN = "#b3261e"
+# Number of letters that fit above the panel of pretraining.
 LETTERS = 60
-"""That fit above the panel of pretraining."""
 KEYS = ["line", "parent", "run", "quantity", "kind", "group", "step", "tokens"]
 
 
-def table(read: Inputs) -> pd.DataFrame:
-    """Columns KEYS, value, low and high; the run `mean` is that over families.
+def table(inputs: TraceFigureInputs) -> pd.DataFrame:
+    """Return columns KEYS, value, low and high; the run `mean` is that over families.
 
-    RankMe and alpha: of the first line the interval of the value, of the others that of their change from the parent's
-    end, whose row is step 0. `log_likelihood`: by kind and stratum of answers, of the line's first run; `accuracy`: by
-    task and in their mean.
+    RankMe and alpha have the interval of the value in the first course, and in the others that of the change from the
+    parent's end, whose row is step 0. `log_likelihood` is by kind and stratum of answers, of the first run of a course;
+    `accuracy` by task and in their mean.
     """
-    found = course(read.lines)
-    parts = [part for one in found for part in (*_geometry(one, found, read), *_behaviour(one, found, read))]
+    lineage = main_lineage(inputs.courses)
+    parts = [
+        part
+        for tables in lineage
+        for parent in [parent_tables(tables, lineage)]
+        for part in (*_geometry(tables, parent, inputs), *_behaviour(tables, parent, inputs))
+    ]
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*KEYS, "value", "low", "high"])
     return rows.reindex(columns=[*KEYS, "value", "low", "high"])
 
 
-def _geometry(one: Traced, found: list[Traced], read: Inputs) -> Iterator[pd.DataFrame]:
-    """Of the mean over families with its interval, and of each family where there are several."""
-    parent = next((other for other in found if other.line.name == one.line.parent), None)
-    for place, (run, series) in enumerate(zip([MEAN, *one.line.runs], [one.series, *one.families], strict=True)):
-        if place and len(one.families) == 1:
+def _geometry(tables: CourseTables, parent: CourseTables | None, inputs: TraceFigureInputs) -> Iterator[pd.DataFrame]:
+    """Yield the rows of the mean over families with its interval, and of each family where there are several."""
+    runs = [MEAN, *tables.course.runs]
+    for number, (run, series) in enumerate(zip(runs, [tables.series, *tables.families], strict=True)):
+        if number and len(tables.families) == 1:
             continue
-        before = None if parent is None or series.steps[0] == 0 else [parent.series, *parent.families][place]
+        parent_series = None if parent is None or series.steps[0] == 0 else [parent.series, *parent.families][number]
         for quantity, name in (("rankme", "ln_rankme"), ("alpha", "alpha")):
             value, deviations = getattr(series, name), getattr(series, f"{name}_deviations")
             steps, tokens = series.steps, series.tokens
-            if before is not None:
-                end = getattr(before, f"{name}_deviations")[:, -1:]
-                value = np.append(getattr(before, name)[-1], value)
+            if parent_series is not None:
+                end = getattr(parent_series, f"{name}_deviations")[:, -1:]
+                value = np.append(getattr(parent_series, name)[-1], value)
                 deviations = np.concatenate([np.zeros_like(end), deviations - end], axis=1)  # (K, 1 + T)
                 steps, tokens = np.append(0, steps), np.append(np.nan, tokens)
-            half = reach(deviations, read.confidence) if not place else np.full(len(value), np.nan)
-            back = np.exp if quantity == "rankme" else np.asarray
+            half = reach(deviations, inputs.confidence) if not number else np.full(len(value), np.nan)
+            inverse = np.exp if quantity == "rankme" else np.asarray
             yield pd.DataFrame(
-                {"line": one.line.name, "parent": one.line.parent, "run": run, "quantity": quantity,
-                 "step": np.rint(steps).astype(int), "tokens": tokens, "value": back(value), "low": back(value - half),
-                 "high": back(value + half)}
-            )  # fmt: skip
-
-
-def _behaviour(one: Traced, found: list[Traced], read: Inputs) -> Iterator[pd.DataFrame]:
-    """Memorization and accuracy, the parent's end put before as step 0."""
-    parent = next((other for other in found if other.line.name == one.line.parent), None)
-    for measure in (_memory, _accuracy):
-        own = measure(one, read)
-        if own.empty:
-            continue
-        if parent is not None and own["step"].min() > 0 and len(before := measure(parent, read)):
-            before = before[before["step"] == before["step"].max()]
-            yield before.assign(
-                line=one.line.name, parent=one.line.parent, run=own["run"].iloc[0], step=0, tokens=np.nan
+                {
+                    "line": tables.course.name,
+                    "parent": tables.course.parent,
+                    "run": run,
+                    "quantity": quantity,
+                    "step": np.rint(steps).astype(int),
+                    "tokens": tokens,
+                    "value": inverse(value),
+                    "low": inverse(value - half),
+                    "high": inverse(value + half),
+                }
             )
-        yield own
 
 
-def _memory(one: Traced, read: Inputs) -> pd.DataFrame:
-    """With an interval over answers."""
-    rows = read.support[read.support["line"] == one.line.name]
+def _behaviour(tables: CourseTables, parent: CourseTables | None, inputs: TraceFigureInputs) -> Iterator[pd.DataFrame]:
+    """Yield the rows of memorization and accuracy, with the parent's end in front as step 0."""
+    for measure in (_memory, _accuracy):
+        rows = measure(tables, inputs)
+        if rows.empty:
+            continue
+        if parent is not None and rows["step"].min() > 0 and len(parent_rows := measure(parent, inputs)):
+            end = parent_rows[parent_rows["step"] == parent_rows["step"].max()]
+            run = rows["run"].iloc[0]
+            yield end.assign(line=tables.course.name, parent=tables.course.parent, run=run, step=0, tokens=np.nan)
+        yield rows
+
+
+def _memory(tables: CourseTables, inputs: TraceFigureInputs) -> pd.DataFrame:
+    """Return the mean log-likelihoods of answers, with intervals over answers."""
+    rows = inputs.support[inputs.support["line"] == tables.course.name]
     half = 1.96 * rows["standard_error"]
-    tokens = dict(zip(one.families[0].steps, one.families[0].tokens, strict=True))
+    tokens = dict(zip(tables.families[0].steps, tables.families[0].tokens, strict=True))
     return pd.DataFrame(
-        {"line": one.line.name, "parent": one.line.parent, "run": one.line.runs[0], "quantity": "log_likelihood",
-         "kind": rows["kind"], "group": rows["stratum"], "step": rows["step"],
-         "tokens": rows["step"].map(tokens),
-         "value": rows["log_likelihood"], "low": rows["log_likelihood"] - half, "high": rows["log_likelihood"] + half}
-    )  # fmt: skip
+        {
+            "line": tables.course.name,
+            "parent": tables.course.parent,
+            "run": tables.course.runs[0],
+            "quantity": "log_likelihood",
+            "kind": rows["kind"],
+            "group": rows["stratum"],
+            "step": rows["step"],
+            "tokens": rows["step"].map(tokens),
+            "value": rows["log_likelihood"],
+            "low": rows["log_likelihood"] - half,
+            "high": rows["log_likelihood"] + half,
+        }
+    )
 
 
-def _accuracy(one: Traced, _: Inputs) -> pd.DataFrame:
-    """Means over families at each checkpoint; the mean of tasks with an interval over prompts, of one family."""
-    rows = one.accuracy
+def _accuracy(tables: CourseTables, _: TraceFigureInputs) -> pd.DataFrame:
+    """Return accuracy as means over families; the mean of tasks has an interval over the prompts of one family."""
+    rows = tables.accuracy
     if rows.empty:
         return pd.DataFrame()
     order = rows.groupby("run")["step"].rank(method="dense").astype(int)
-    of_tasks = rows.assign(order=order).groupby(["order", "task"], as_index=False).agg(value=("accuracy", "mean"))
-    of_tasks = of_tasks.rename(columns={"task": "group"})
+    task_means = rows.assign(order=order).groupby(["order", "task"], as_index=False).agg(value=("accuracy", "mean"))
+    task_means = task_means.rename(columns={"task": "group"})
     groups = rows.assign(order=order, variance=rows["standard_error"] ** 2).groupby("order")
     mean = groups.agg(value=("accuracy", "mean"), variance=("variance", "sum"), count=("task", "size")).reset_index()
     half = 1.96 * np.sqrt(mean["variance"]) / mean["count"]
     mean = mean.assign(group=MEAN, low=mean["value"] - half, high=mean["value"] + half)
-    steps, tokens = np.rint(one.series.steps).astype(int), one.series.tokens
-    both = pd.concat([of_tasks, mean.drop(columns=["variance", "count"])], ignore_index=True)
-    at = both["order"].to_numpy() - 1
-    both = both.assign(
-        line=one.line.name, parent=one.line.parent, run=MEAN, quantity="accuracy", step=steps[at], tokens=tokens[at]
+    steps, tokens = np.rint(tables.series.steps).astype(int), tables.series.tokens
+    means = pd.concat([task_means, mean.drop(columns=["variance", "count"])], ignore_index=True)
+    positions = means["order"].to_numpy() - 1
+    means = means.assign(
+        line=tables.course.name,
+        parent=tables.course.parent,
+        run=MEAN,
+        quantity="accuracy",
+        step=steps[positions],
+        tokens=tokens[positions],
     )
-    return both.drop(columns="order")
+    return means.drop(columns="order")
 
 
 @styled
-def draw(rows: pd.DataFrame, read: Inputs) -> Figure:
-    """Columns: pretraining, then each line that follows; rows: RankMe, alpha, memorization, accuracy, as far as known."""
+def draw(rows: pd.DataFrame, inputs: TraceFigureInputs) -> Figure:
+    """Draw columns of pretraining and each later course, rows of RankMe, alpha, memorization and accuracy, where measured."""
     if rows.empty:
         return nothing(TITLE, NOT_TRACED)
     names = list(dict.fromkeys(rows["line"]))
     names, left_out = names[: 1 + MOST], names[1 + MOST :]
     quantities = [quantity for quantity in ROWS if quantity in set(rows["quantity"])]
-    figure = sheet(2.05 + 1.5 * len(quantities), TITLE, _caption(rows, read, names, left_out, quantities))
+    figure = sheet(2.05 + 1.5 * len(quantities), TITLE, _caption(rows, inputs, names, left_out, quantities))
     later = len(names) - 1
     widths = [1, *[max(0.21, 0.78 / max(3, later)) if later > 3 else 0.26] * later]
     grid = figure.subplots(len(quantities), len(names), squeeze=False, width_ratios=widths)
-    phases = read.phases[read.phases["line"] == names[0]]
-    styles = looks(read.lines)
+    phases = inputs.phases[inputs.phases["line"] == names[0]]
+    styles = looks(inputs.courses)
     for i, quantity in enumerate(quantities):
-        here = rows[rows["quantity"] == quantity]
+        quantity_rows = rows[rows["quantity"] == quantity]
         for axes, name in zip(grid[i], names, strict=True):
-            own = here[here["line"] == name]
+            panel_rows = quantity_rows[quantity_rows["line"] == name]
             if name == names[0]:
                 _time(axes, rows[rows["line"] == name], phases, named=i == 0)
             else:
                 _steps(axes, rows[rows["line"] == name])
-            _panel(axes, quantity, own, styles[name], here, name == names[0])
+            _panel(axes, quantity, panel_rows, styles[name], quantity_rows, name == names[0])
         if quantity == "rankme":
-            _name_turns(grid[i, 0], here[here["line"] == names[0]], phases)
+            _name_turns(grid[i, 0], quantity_rows[quantity_rows["line"] == names[0]], phases)
         grid[i, 0].set_ylabel(ROWS[quantity])
-        (_zoom if quantity in GEOMETRY else _share)(grid[i])
-    _titles(grid, names, quantities, styles, read)
+        (_zoom if quantity in GEOMETRY else _share_heights)(grid[i])
+    _titles(grid, names, quantities, styles, inputs)
     for axes in grid[:-1].flat:
         axes.set_xlabel("")
         axes.tick_params(labelbottom=False)
@@ -165,20 +199,28 @@ def draw(rows: pd.DataFrame, read: Inputs) -> Figure:
 def _time(axes, rows: pd.DataFrame, phases: pd.DataFrame, named: bool) -> None:
     unit = unit_of(rows[rows["quantity"] == "rankme"])
     time_axis(axes, rows.loc[rows["quantity"] == "rankme", unit], unit)
-    shade(axes, phases, place_of_step(rows[rows["quantity"] == "rankme"]), LETTERS if named else 0)
+    shade(axes, phases, step_positions(rows[rows["quantity"] == "rankme"]), LETTERS if named else 0)
 
 
 def _name_turns(axes, rows: pd.DataFrame, phases: pd.DataFrame) -> None:
-    """RankMe and step at each turning point, on the side away from the curve."""
+    """Write RankMe and step at each turning point, on the side away from the curve."""
     mean = rows[rows["run"] == MEAN]
-    at, values = place_of_step(mean), mean.set_index("step")["value"]
+    positions, values = step_positions(mean), mean.set_index("step")["value"]
     bounds = phases["from_step"].tolist()
     axes.margins(y=0.25 if len(bounds) > 1 else 0.05)
-    for before, step in zip(bounds, bounds[1:], strict=False):
-        side = -1 if values[step] < values[before] else 1
-        axes.plot(at[step], values[step], "D", color=TURN, markersize=5, zorder=4)
-        axes.annotate(f"{values[step]:.3g} at step {step}", (at[step], values[step]), (-5, 4 * side), textcoords="offset points",
-                      ha="right", va="top" if side < 0 else "bottom", fontsize=8, color=TURN)  # fmt: skip
+    for previous, step in zip(bounds, bounds[1:], strict=False):
+        side = -1 if values[step] < values[previous] else 1
+        axes.plot(positions[step], values[step], "D", color=TURN, markersize=5, zorder=4)
+        axes.annotate(
+            f"{values[step]:.3g} at step {step}",
+            (positions[step], values[step]),
+            (-5, 4 * side),
+            textcoords="offset points",
+            ha="right",
+            va="top" if side < 0 else "bottom",
+            fontsize=8,
+            color=TURN,
+        )
 
 
 def _steps(axes, rows: pd.DataFrame) -> None:
@@ -188,45 +230,58 @@ def _steps(axes, rows: pd.DataFrame) -> None:
     axes.set_xlabel("step")
 
 
-def _panel(axes, quantity: str, own: pd.DataFrame, look: Look, everywhere: pd.DataFrame, first: bool) -> None:
-    unit = unit_of(own) if first and len(own) else "step"
+def _panel(axes, quantity: str, rows: pd.DataFrame, look: Look, quantity_rows: pd.DataFrame, first: bool) -> None:
+    """Draw the ``rows`` of one quantity and course; ``quantity_rows`` of all courses give the styles of groups."""
+    unit = unit_of(rows) if first and len(rows) else "step"
     if quantity in GEOMETRY:
-        for run, line in own.groupby("run", sort=False):
-            at = _at(line, unit, first)
-            mean = run == MEAN
-            axes.plot(at, line["value"], color=look.colour, linewidth=1.7 if mean else 0.6, marker="o" if mean else "",
-                      markersize=2.6, label=run, zorder=3)  # fmt: skip
-            axes.fill_between(at, line["low"], line["high"], color=look.colour, alpha=0.22, linewidth=0, zorder=2)
-    elif quantity == "log_likelihood":
-        for (kind, group), line in own.groupby(["kind", "group"], sort=False):
-            at = _at(line, unit, first)
-            colour = _shades(everywhere, kind)[group]
+        for run, curve in rows.groupby("run", sort=False):
+            positions = _positions(curve, unit, first)
+            is_mean = run == MEAN
             axes.plot(
-                at,
-                line["value"],
+                positions,
+                curve["value"],
+                color=look.colour,
+                linewidth=1.7 if is_mean else 0.6,
+                marker="o" if is_mean else "",
+                markersize=2.6,
+                label=run,
+                zorder=3,
+            )
+            axes.fill_between(
+                positions, curve["low"], curve["high"], color=look.colour, alpha=0.22, linewidth=0, zorder=2
+            )
+    elif quantity == "log_likelihood":
+        for (kind, group), curve in rows.groupby(["kind", "group"], sort=False):
+            positions = _positions(curve, unit, first)
+            colour = _shades(quantity_rows, kind)[group]
+            axes.plot(
+                positions,
+                curve["value"],
                 color=colour,
                 linewidth=1.4,
-                linestyle=_dash(everywhere, kind),
+                linestyle=_dash(quantity_rows, kind),
                 label=f"{kind} {group}",
             )
-            axes.fill_between(at, line["low"], line["high"], color=colour, alpha=0.13, linewidth=0)
+            axes.fill_between(positions, curve["low"], curve["high"], color=colour, alpha=0.13, linewidth=0)
     else:
-        tasks = _tasks(everywhere)
-        for group, line in own.groupby("group", sort=False):
-            at = _at(line, unit, first)
-            look_of = {"color": look.colour, "linewidth": 1.9} if group == MEAN else {
-                "color": GREY, "linewidth": 1.0, "linestyle": DASHES[tasks.index(group) % len(DASHES)]
-            }  # fmt: skip
-            axes.plot(at, 100 * line["value"], label=group, **look_of)
-            axes.fill_between(at, 100 * line["low"], 100 * line["high"], color=look.colour, alpha=0.2, linewidth=0)
+        tasks = _tasks(quantity_rows)
+        for group, curve in rows.groupby("group", sort=False):
+            positions = _positions(curve, unit, first)
+            style = {"color": look.colour, "linewidth": 1.9}
+            if group != MEAN:
+                style = {"color": GREY, "linewidth": 1.0, "linestyle": DASHES[tasks.index(group) % len(DASHES)]}
+            axes.plot(positions, 100 * curve["value"], label=group, **style)
+            axes.fill_between(
+                positions, 100 * curve["low"], 100 * curve["high"], color=look.colour, alpha=0.2, linewidth=0
+            )
 
 
-def _at(line: pd.DataFrame, unit: str, first: bool) -> np.ndarray:
-    return places(line[unit]) if first else line["step"].to_numpy(float)
+def _positions(curve: pd.DataFrame, unit: str, first: bool) -> np.ndarray:
+    return axis_positions(curve[unit]) if first else curve["step"].to_numpy(float)
 
 
 def _zoom(grid: np.ndarray) -> None:
-    """The later panels share an axis of their own, on tinted ground; the first one shows which of its heights they are."""
+    """Give the later panels a common axis, on tinted ground; the first one shows which of its heights they are."""
     first, later = grid[0], grid[1:]
     if not len(later):
         return
@@ -248,8 +303,17 @@ def _zoom(grid: np.ndarray) -> None:
     times = (whole[1] - whole[0]) / (high - low)
     # between the two lines below, nearer to the one that is steep
     middle = (0.5 + ((low + high) / 2 - whole[0]) / (whole[1] - whole[0])) / 2
-    later[0].annotate(f"×{times:.2g}", (0, middle), (-4, 0), xycoords="axes fraction", textcoords="offset points", ha="right",
-                      va="center", fontsize=8, color="#8a6100")  # fmt: skip
+    later[0].annotate(
+        f"×{times:.2g}",
+        (0, middle),
+        (-4, 0),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        fontsize=8,
+        color="#8a6100",
+    )
     for height, corner in ((low, 0), (high, 1)):
         first.figure.add_artist(
             ConnectionPatch(
@@ -263,7 +327,7 @@ def _zoom(grid: np.ndarray) -> None:
         ).set_in_layout(False)
 
 
-def _share(grid: np.ndarray) -> None:
+def _share_heights(grid: np.ndarray) -> None:
     limits = np.array([axes.get_ylim() for axes in grid if axes.has_data()])
     for axes in grid:
         axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
@@ -272,28 +336,30 @@ def _share(grid: np.ndarray) -> None:
         axes.set_axisbelow(True)
 
 
-def _titles(grid: np.ndarray, names: list[str], quantities: list[str], styles: dict[str, Look], read: Inputs) -> None:
-    """Above each later column its name and the change of RankMe from the parent's end; in the row of alpha its change."""
+def _titles(
+    grid: np.ndarray, names: list[str], quantities: list[str], styles: dict[str, Look], inputs: TraceFigureInputs
+) -> None:
+    """Write above each later column its name and the change of RankMe from the parent's end; above alpha its change."""
     for j, name in enumerate(names[1:], 1):
-        line = read.lines[name].line
+        course = inputs.courses[name].course
         for i, quantity in enumerate(quantities):
             if quantity not in GEOMETRY:
                 continue
-            found = read.directions[
-                (read.directions["line"] == name)
-                & (read.directions["measure"] == {"rankme": "ln_rankme"}.get(quantity, quantity))
+            direction = inputs.directions[
+                (inputs.directions["line"] == name)
+                & (inputs.directions["measure"] == {"rankme": "ln_rankme"}.get(quantity, quantity))
             ].iloc[0]
-            text = change_text(quantity, found)
+            text = change_text(quantity, direction)
             if len(names) >= CROWDED:
                 text = text.replace(", ", ",\n")
             size = 8 if len(names) < CROWDED else 6.5
             if i == 0:
                 label = textwrap.fill(
-                    f"{styles[name].label}, from {styles[line.parent].label}", 22 if len(names) < CROWDED else 12
+                    f"{styles[name].label}, from {styles[course.parent].label}", 22 if len(names) < CROWDED else 12
                 )
                 text = f"{label}\n{text}"
             grid[i, j].set_title(text, fontsize=size, fontweight="normal", color=styles[name].ink)
-    first = read.lines[names[0]].line
+    first = inputs.courses[names[0]].course
     grid[0, 0].set_title(
         ("Pretraining" if first.parent is None else styles[names[0]].label)
         + (f" ({names[0]})" if first.parent is None else ""),
@@ -301,10 +367,12 @@ def _titles(grid: np.ndarray, names: list[str], quantities: list[str], styles: d
     )
 
 
-def change_text(quantity: str, found: pd.Series) -> str:
-    """Label, change and interval of a direction, to the first digit of its half width: "up +1.1 % [0.8, 1.4]"; ln RankMe
-    as the relative change of RankMe."""
-    values = [found["change"], found["low"], found["high"]]
+def change_text(quantity: str, direction: pd.Series) -> str:
+    """Return label, change and interval of a direction, to the first digit of its half width: "up +1.1 % [0.8, 1.4]".
+
+    The change of ln RankMe is given as the relative change of RankMe.
+    """
+    values = [direction["change"], direction["low"], direction["high"]]
     if quantity == "rankme":
         values = [100 * np.expm1(value) for value in values]
     half = (values[2] - values[1]) / 2 or abs(values[0]) or 1.0
@@ -312,7 +380,7 @@ def change_text(quantity: str, found: pd.Series) -> str:
     change, low, high = (
         f"{value:{sign}.{digits}f}".replace("-", "−") for value, sign in zip(values, "+--", strict=True)
     )
-    return f"{found['label']} {change}{' %' if quantity == 'rankme' else ''}\n[{low}, {high}]"
+    return f"{direction['label']} {change}{' %' if quantity == 'rankme' else ''}\n[{low}, {high}]"
 
 
 def _tasks(rows: pd.DataFrame) -> list[str]:
@@ -344,10 +412,12 @@ def _handles(rows: pd.DataFrame, phases: pd.DataFrame) -> dict[str, list]:
     return groups
 
 
-def _caption(rows: pd.DataFrame, read: Inputs, names: list[str], left_out: list[str], quantities: list[str]) -> str:
-    first = read.lines[names[0]]
-    over = "sequences" if len(first.families) == 1 else f"{len(first.families)} families (thin lines)"
-    text = f"{where(read.headline)}; RankMe and α with {100 * read.confidence:g} % intervals over {over}"
+def _caption(
+    rows: pd.DataFrame, inputs: TraceFigureInputs, names: list[str], left_out: list[str], quantities: list[str]
+) -> str:
+    first = inputs.courses[names[0]]
+    sample = "sequences" if len(first.families) == 1 else f"{len(first.families)} families (thin lines)"
+    text = f"{headline_place(inputs.headline)}; RankMe and α with {100 * inputs.confidence:g} % intervals over {sample}"
     if len(names) > 1:
         text += (
             "; after pretraining, intervals are of the change from the parent's end (grey line), "
@@ -356,7 +426,7 @@ def _caption(rows: pd.DataFrame, read: Inputs, names: list[str], left_out: list[
     text += "."
     if "log_likelihood" in quantities:
         text += " Log-likelihood: means by the answers' count in the corpus, 95 % intervals over answers"
-        text += f", of {first.line.runs[0]} alone." if len(first.families) > 1 else "."
+        text += f", of {first.course.runs[0]} alone." if len(first.families) > 1 else "."
     if "accuracy" in quantities:
         text += " Accuracy: mean of tasks, 95 % interval over prompts."
     absent = {"log_likelihood": "corpus", "accuracy": "accuracy"}
@@ -365,6 +435,6 @@ def _caption(rows: pd.DataFrame, read: Inputs, names: list[str], left_out: list[
         text += f" Not measured of this run: {' and '.join('memorization' if word == 'corpus' else word for word in missing)}."
     if left_out:
         text += f" In the table only: {', '.join(left_out)}."
-    if others := [name for name in read.lines if name not in [*names, *left_out]]:
-        text += f" Not of this course: {', '.join(others)}."
-    return text + failures([read.lines[name] for name in names])
+    if unrelated := [name for name in inputs.courses if name not in [*names, *left_out]]:
+        text += f" Not of this course: {', '.join(unrelated)}."
+    return text + failures([inputs.courses[name] for name in names])

@@ -1,4 +1,4 @@
-"""What training memorises: how the likelihood of answers follows their count in the corpus, and RankMe."""
+"""The figure of what training memorises: the likelihood of answers by their count in the corpus, and RankMe."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from stages.shared.figure_style import looks, nothing, sheet, styled
-from stages.trace.figures.inputs import NOT_TRACED, Inputs, Traced, course, where
+from stages.trace.figures.inputs import NOT_TRACED, CourseTables, TraceFigureInputs, headline_place, main_lineage
 from stages.trace.figures.time import (
     LABELS,
     PHASES,
     amount,
+    axis_positions,
     grouped_legend,
     in_order,
     phase_patches,
-    place_of_step,
-    places,
     shade,
     shades,
+    step_positions,
     time_axis,
     unit_of,
 )
@@ -30,19 +30,22 @@ DASH = (0, (3, 1.5))
 COLUMNS = ["line", "run", "step", "tokens", "kind", "stratum", "quantity", "value", "low", "high", "rankme"]
 
 
-def table(read: Inputs) -> pd.DataFrame:
-    """Columns COLUMNS, of each line's first run. Quantities: `rho`, Spearman's with the count in the corpus; `greedy`, the
-    share of answers that are the likeliest continuation, by stratum; `log_likelihood`, mean of the answers that occur in
-    the corpus, with the RankMe of the checkpoint.
+def table(inputs: TraceFigureInputs) -> pd.DataFrame:
+    """Return columns COLUMNS, of the first run of each course.
+
+    Quantities: `rho`, Spearman's with the count in the corpus; `greedy`, the share of answers that are the likeliest
+    continuation, by stratum; `log_likelihood`, mean of the answers that occur in the corpus, with the RankMe of the
+    checkpoint.
     """
-    parts = [_rows(one, read) for one in course(read.lines) if one.line.name in set(read.support["line"])]
+    counted = set(inputs.support["line"])
+    parts = [_rows(tables, inputs) for tables in main_lineage(inputs.courses) if tables.course.name in counted]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
-def _rows(one: Traced, read: Inputs) -> pd.DataFrame:
-    name, series = one.line.name, one.families[0]
-    rho = read.correlations[(read.correlations["line"] == name) & (read.correlations["support"] == "count")]
-    support = read.support[read.support["line"] == name]
+def _rows(tables: CourseTables, inputs: TraceFigureInputs) -> pd.DataFrame:
+    name, series = tables.course.name, tables.families[0]
+    rho = inputs.correlations[(inputs.correlations["line"] == name) & (inputs.correlations["support"] == "count")]
+    support = inputs.support[inputs.support["line"] == name]
     rankme = dict(zip(series.steps, np.exp(series.ln_rankme), strict=True))
     tokens = dict(zip(series.steps, series.tokens, strict=True))
     rows = pd.concat(
@@ -53,24 +56,24 @@ def _rows(one: Traced, read: Inputs) -> pd.DataFrame:
         ]
     )
     rows = rows.assign(
-        line=name, run=one.line.runs[0], tokens=rows["step"].map(tokens), rankme=rows["step"].map(rankme)
+        line=name, run=tables.course.runs[0], tokens=rows["step"].map(tokens), rankme=rows["step"].map(rankme)
     )
     return rows.reindex(columns=COLUMNS)
 
 
 def _occurring(support: pd.DataFrame) -> pd.DataFrame:
-    """Mean log-likelihood over all answers but those of the lowest stratum, by kind, with an interval over answers."""
+    """Return the mean log-likelihood over all answers but those of the lowest stratum, by kind, with an interval over answers."""
     rows = support[~support["stratum"].map(lambda name: name == "0" or name.startswith("0-"))]
-    weighed = rows.assign(sum=rows["n"] * rows["log_likelihood"], square=(rows["n"] * rows["standard_error"]) ** 2)
-    found = weighed.groupby(["kind", "step"])[["sum", "square", "n"]].sum().reset_index()
-    value, half = found["sum"] / found["n"], 1.96 * np.sqrt(found["square"]) / found["n"]
-    return found[["kind", "step"]].assign(value=value, low=value - half, high=value + half)
+    weighted = rows.assign(sum=rows["n"] * rows["log_likelihood"], square=(rows["n"] * rows["standard_error"]) ** 2)
+    sums = weighted.groupby(["kind", "step"])[["sum", "square", "n"]].sum().reset_index()
+    value, half = sums["sum"] / sums["n"], 1.96 * np.sqrt(sums["square"]) / sums["n"]
+    return sums[["kind", "step"]].assign(value=value, low=value - half, high=value + half)
 
 
 @styled
-def draw(rows: pd.DataFrame, read: Inputs) -> Figure:
-    """Left: correlation with the count; middle: answers given; right: likelihood against RankMe."""
-    if not read.lines:
+def draw(rows: pd.DataFrame, inputs: TraceFigureInputs) -> Figure:
+    """Draw the correlation with the count, the answers given, and likelihood against RankMe, from left to right."""
+    if not inputs.courses:
         return nothing(TITLE, NOT_TRACED)
     if rows.empty:
         return nothing(
@@ -80,52 +83,53 @@ def draw(rows: pd.DataFrame, read: Inputs) -> Figure:
     first = rows["line"].iloc[0]
     kind = main_kind(rows)
     figure = sheet(
-        4.6, TITLE,
+        4.6,
+        TITLE,
         f"{rows['run'].iloc[0]} and what starts from it. Left: Spearman's ρ between the log-likelihood of answers and their "
-        f"count in the corpus, with {100 * read.confidence:g} % intervals over answers. Middle: share of answers that are the likeliest "
+        f"count in the corpus, with {100 * inputs.confidence:g} % intervals over answers. Middle: share of answers that are the likeliest "
         f"continuation, by their count in the corpus. Right: {kind} answers that occur in the corpus, one point a checkpoint, "
-        f"bars 95 % over answers; RankMe: {where(read.headline).lower()}. It describes one course of training and proves no cause.",
-    )  # fmt: skip
+        f"bars 95 % over answers; RankMe: {headline_place(inputs.headline).lower()}. It describes one course of training and proves no cause.",
+    )
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 1.25])
-    phases, own = read.phases[read.phases["line"] == first], rows[rows["line"] == first]
-    unit = unit_of(own)
+    phases, first_rows = inputs.phases[inputs.phases["line"] == first], rows[rows["line"] == first]
+    unit = unit_of(first_rows)
     for axes, title, label in (
         (left, "Correlation with the count", "Spearman's ρ"),
         (middle, "Answers given", "likeliest continuation, %"),
     ):
-        time_axis(axes, own[unit], unit, 4)
-        shade(axes, phases, place_of_step(own))
+        time_axis(axes, first_rows[unit], unit, 4)
+        shade(axes, phases, step_positions(first_rows))
         axes.set(title=title, ylabel=label)
-    _correlations(left, own[own["quantity"] == "rho"], unit)
-    _greedy(middle, own[own["quantity"] == "greedy"], unit)
-    of_kind = rows[(rows["quantity"] == "log_likelihood") & (rows["kind"] == kind)]
-    _against_rankme(figure, right, of_kind, phases, unit, read)
-    grouped_legend(figure, _handles(rows, phases, first, looks(read.lines)))
+    _correlations(left, first_rows[first_rows["quantity"] == "rho"], unit)
+    _greedy(middle, first_rows[first_rows["quantity"] == "greedy"], unit)
+    likelihoods = rows[(rows["quantity"] == "log_likelihood") & (rows["kind"] == kind)]
+    _against_rankme(figure, right, likelihoods, phases, unit, inputs)
+    grouped_legend(figure, _handles(rows, phases, first, looks(inputs.courses)))
     return figure
 
 
 def main_kind(rows: pd.DataFrame) -> str:
-    """Arbitrary answers can only be memorised; where kinds are not told apart, all of them."""
+    """Return the kind of answers that can only be memorised, arbitrary ones; all where kinds are not told apart."""
     kinds = set(rows["kind"])
     return "arbitrary" if "arbitrary" in kinds else sorted(kinds)[0]
 
 
 def _correlations(axes, rows: pd.DataFrame, unit: str) -> None:
     axes.axhline(0, color="#777777", linewidth=0.8)
-    for kind, line in rows.groupby("kind"):
-        at, colour = places(line[unit]), _colour(kind)
-        axes.plot(at, line["value"], color=colour, linewidth=1.7, label=kind)
-        axes.fill_between(at, line["low"], line["high"], color=colour, alpha=0.22, linewidth=0)
+    for kind, curve in rows.groupby("kind"):
+        positions, colour = axis_positions(curve[unit]), _colour(kind)
+        axes.plot(positions, curve["value"], color=colour, linewidth=1.7, label=kind)
+        axes.fill_between(positions, curve["low"], curve["high"], color=colour, alpha=0.22, linewidth=0)
 
 
 def _greedy(axes, rows: pd.DataFrame, unit: str) -> None:
-    for kind, of_kind in rows.groupby("kind"):
-        colours = shades(in_order(of_kind["stratum"]))
-        for stratum, line in of_kind.groupby("stratum"):
+    for kind, kind_rows in rows.groupby("kind"):
+        colours = shades(in_order(kind_rows["stratum"]))
+        for stratum, curve in kind_rows.groupby("stratum"):
             dash = DASH if kind == "inferable" else "-"
             axes.plot(
-                places(line[unit]),
-                100 * line["value"],
+                axis_positions(curve[unit]),
+                100 * curve["value"],
                 color=colours[stratum],
                 linestyle=dash,
                 linewidth=1.5,
@@ -133,35 +137,44 @@ def _greedy(axes, rows: pd.DataFrame, unit: str) -> None:
             )
 
 
-def _against_rankme(figure: Figure, axes, rows: pd.DataFrame, phases: pd.DataFrame, unit: str, read: Inputs) -> None:
-    """Points in the order of training, joined; the ground of each joint is that of its phase."""
+def _against_rankme(
+    figure: Figure, axes, rows: pd.DataFrame, phases: pd.DataFrame, unit: str, inputs: TraceFigureInputs
+) -> None:
+    """Draw points in the order of training, joined; each joint lies on the colour of its phase."""
     first = rows["line"].iloc[0]
-    own = rows[rows["line"] == first].sort_values("step")
+    pretraining = rows[rows["line"] == first].sort_values("step")
     for stretch in phases.itertuples():
-        part = own[own["step"].between(stretch.from_step, stretch.to_step)]
+        phase_rows = pretraining[pretraining["step"].between(stretch.from_step, stretch.to_step)]
         axes.plot(
-            part["rankme"], part["value"], color=PHASES[stretch.label], linewidth=7, solid_capstyle="round", zorder=1
+            phase_rows["rankme"],
+            phase_rows["value"],
+            color=PHASES[stretch.label],
+            linewidth=7,
+            solid_capstyle="round",
+            zorder=1,
         )
     axes.errorbar(
-        own["rankme"],
-        own["value"],
-        yerr=own["high"] - own["value"],
+        pretraining["rankme"],
+        pretraining["value"],
+        yerr=pretraining["high"] - pretraining["value"],
         fmt="none",
         ecolor="#bbbbbb",
         elinewidth=0.8,
         zorder=2,
     )
-    axes.plot(own["rankme"], own["value"], color="#777777", linewidth=0.8, zorder=2)
-    at = np.log10(places(own[unit]))
-    points = axes.scatter(own["rankme"], own["value"], c=at, cmap="viridis", s=26, zorder=3, label="pretraining")
+    axes.plot(pretraining["rankme"], pretraining["value"], color="#777777", linewidth=0.8, zorder=2)
+    log_times = np.log10(axis_positions(pretraining[unit]))
+    points = axes.scatter(
+        pretraining["rankme"], pretraining["value"], c=log_times, cmap="viridis", s=26, zorder=3, label="pretraining"
+    )
     for step in phases["from_step"].iloc[1:]:
-        turn = own[own["step"] == step]
+        turn = pretraining[pretraining["step"] == step]
         axes.plot(turn["rankme"], turn["value"], "D", markerfacecolor="none", color="#b3261e", markersize=8, zorder=4)
     later = [name for name in dict.fromkeys(rows["line"]) if name != first]
-    for place, name in enumerate(later):  # smaller and smaller, so that ends which coincide stay visible
+    for number, name in enumerate(later):  # smaller and smaller, so that ends which coincide stay visible
         end = rows[rows["line"] == name].tail(1)
-        size = 16 - 8 * place / max(1, len(later) - 1)
-        colour = looks(read.lines)[name].colour
+        size = 16 - 8 * number / max(1, len(later) - 1)
+        colour = looks(inputs.courses)[name].colour
         axes.plot(
             end["rankme"],
             end["value"],
@@ -173,7 +186,7 @@ def _against_rankme(figure: Figure, axes, rows: pd.DataFrame, phases: pd.DataFra
             zorder=2.5,
         )
     bar = figure.colorbar(points, ax=axes, pad=0.02, aspect=30)
-    ticks = [tick for tick in range(int(np.ceil(at.min())), int(np.floor(at.max())) + 1)]
+    ticks = [tick for tick in range(int(np.ceil(log_times.min())), int(np.floor(log_times.max())) + 1)]
     bar.set_ticks(ticks, labels=[amount(10.0**tick) for tick in ticks])
     bar.outline.set_visible(False)
     bar.set_label(LABELS[unit])
@@ -194,7 +207,7 @@ def _handles(rows: pd.DataFrame, phases: pd.DataFrame, first: str, styles: dict)
     groups["Kind (left)"] = [
         Line2D([], [], color=_colour(kind), linewidth=1.7, label=kind) for kind in sorted(set(greedy["kind"]))
     ]
-    for kind, of_kind in greedy.groupby("kind"):
+    for kind, kind_rows in greedy.groupby("kind"):
         groups[f"Count, {kind}"] = [
             Line2D(
                 [],
@@ -204,10 +217,11 @@ def _handles(rows: pd.DataFrame, phases: pd.DataFrame, first: str, styles: dict)
                 linestyle=DASH if kind == "inferable" else "-",
                 label=stratum,
             )
-            for stratum, colour in shades(in_order(of_kind["stratum"])).items()
+            for stratum, colour in shades(in_order(kind_rows["stratum"])).items()
         ]
     groups["Ends (right)"] = [
         Line2D([], [], linestyle="none", marker="*", markersize=10, color=styles[name].colour, label=styles[name].label)
-        for name in dict.fromkeys(rows["line"]) if name != first
-    ]  # fmt: skip
+        for name in dict.fromkeys(rows["line"])
+        if name != first
+    ]
     return groups

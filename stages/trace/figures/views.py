@@ -1,4 +1,4 @@
-"""Does the story of RankMe and alpha depend on the place, the tokens, or the convention?"""
+"""The figure that asks whether RankMe and alpha of pretraining depend on the place, the tokens or the convention."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from stages.shared.figure_style import nothing, sheet, styled
-from stages.trace.figures.inputs import NOT_TRACED, Inputs, course, mean_of_families, time_of
-from stages.trace.figures.time import phase_patches, place_of_step, places, shade, time_axis, unit_of
+from stages.trace.figures.inputs import NOT_TRACED, TraceFigureInputs, main_lineage, mean_of_families, time_of
+from stages.trace.figures.time import axis_positions, phase_patches, shade, step_positions, time_axis, unit_of
 from stages.trace.series import ALPHA, LEGACY, RANKME, ROBUST
 
 TITLE = "Does the course of pretraining depend on how it is measured?"
 COLOURS = ("#222222", "#D55E00", "#0072B2", "#009E73")
+# Distance, in ranges of the curves of RankMe, beyond which a chance level is not drawn.
 FAR = 2.0
-"""Ranges of the curves of RankMe beyond which a chance level is not drawn."""
 NULL = (0, (1, 1.2))
 FINAL, POST = "final_norm", "resid_post"
 COLUMNS = ["panel", "curve", "site", "level", "measure", "variant", "step", "tokens", "value", "null"]
 
 
-class Curve(NamedTuple):
-    """Which records make a curve: of the last layer, ``variant`` how their variant begins."""
+class ViewCurve(NamedTuple):
+    """The records of the last layer that make one curve; ``variant`` is the beginning of their variants."""
 
     label: str
     site: str
@@ -33,61 +33,65 @@ class Curve(NamedTuple):
 
 PANELS = {
     "RankMe: before or after the final norm": (
-        Curve("after the final norm", FINAL, "token", RANKME, ""),
-        Curve("last layer, before it", POST, "token", RANKME, ""),
+        ViewCurve("after the final norm", FINAL, "token", RANKME, ""),
+        ViewCurve("last layer, before it", POST, "token", RANKME, ""),
     ),
     "RankMe: of which tokens": (
-        Curve("content tokens", FINAL, "token", RANKME, ""),
-        Curve("last tokens", FINAL, "last_token", RANKME, ""),
-        Curve("all, with sinks and specials", FINAL, "all_positions", RANKME, ""),
+        ViewCurve("content tokens", FINAL, "token", RANKME, ""),
+        ViewCurve("last tokens", FINAL, "last_token", RANKME, ""),
+        ViewCurve("all, with sinks and specials", FINAL, "all_positions", RANKME, ""),
     ),
     "RankMe: of which spectrum": (
-        Curve("eigenvalues, centred (Li et al.)", FINAL, "token", RANKME, ""),
-        Curve("singular values, raw (Garrido et al.)", FINAL, "token", "rankme", ""),
+        ViewCurve("eigenvalues, centred (Li et al.)", FINAL, "token", RANKME, ""),
+        ViewCurve("singular values, raw (Garrido et al.)", FINAL, "token", "rankme", ""),
     ),
     "α: of which tokens and place": (
-        Curve("content tokens", FINAL, "token", ALPHA, "weighted"),
-        Curve("last tokens", FINAL, "last_token", ALPHA, "weighted"),
-        Curve("all, with sinks and specials", FINAL, "all_positions", ALPHA, "weighted"),
-        Curve("content, before the final norm", POST, "token", ALPHA, "weighted"),
+        ViewCurve("content tokens", FINAL, "token", ALPHA, "weighted"),
+        ViewCurve("last tokens", FINAL, "last_token", ALPHA, "weighted"),
+        ViewCurve("all, with sinks and specials", FINAL, "all_positions", ALPHA, "weighted"),
+        ViewCurve("content, before the final norm", POST, "token", ALPHA, "weighted"),
     ),
     "α: by which fit": (
-        Curve("weighted, relative ranks", FINAL, "token", ALPHA, "weighted"),
-        Curve("robust median, the same ranks", FINAL, "token", ALPHA, ROBUST),
-        Curve("legacy, ranks 12 to 100", FINAL, "token", ALPHA, LEGACY),
+        ViewCurve("weighted, relative ranks", FINAL, "token", ALPHA, "weighted"),
+        ViewCurve("robust median, the same ranks", FINAL, "token", ALPHA, ROBUST),
+        ViewCurve("legacy, ranks 12 to 100", FINAL, "token", ALPHA, LEGACY),
     ),
 }
+# The panel of content tokens after the final norm: entropy of the band's eigenvalues over its largest value.
 BANDS = "Evenness within bands of ranks"
-"""Of content tokens after the final norm: entropy of the band's eigenvalues over its largest value."""
 
 
-def table(read: Inputs) -> pd.DataFrame:
-    """Columns COLUMNS: the curves of each panel along the first line of the course, means over families; ``null`` is the
-    value of an isotropic cloud."""
-    found = course(read.lines)
-    if not found:
+def table(inputs: TraceFigureInputs) -> pd.DataFrame:
+    """Return columns COLUMNS: the curves of each panel along the first course of the lineage, means over families.
+
+    ``null`` is the value of an isotropic cloud.
+    """
+    lineage = main_lineage(inputs.courses)
+    if not lineage:
         return pd.DataFrame(columns=COLUMNS)
-    records = found[0].records
+    records = lineage[0].records
     records = records[records["layer"] == records.groupby("site")["layer"].transform("max")]
     bands = sorted(set(records.loc[records["measure"] == "band_entropy", "variant"]), key=_bounds)
-    panels = PANELS | {BANDS: tuple(Curve(_band(band), FINAL, "token", "band_entropy", band) for band in bands)}
+    panels = PANELS | {BANDS: tuple(ViewCurve(_band(band), FINAL, "token", "band_entropy", band) for band in bands)}
     parts = [_rows(records, curve).assign(panel=panel) for panel, curves in panels.items() for curve in curves]
     rows = pd.concat(parts, ignore_index=True)
-    tokens = time_of(found[0].series).set_index("step")["tokens"]
+    tokens = time_of(lineage[0].series).set_index("step")["tokens"]
     return rows.assign(tokens=rows["step"].map(tokens))[COLUMNS]
 
 
-def _rows(records: pd.DataFrame, curve: Curve) -> pd.DataFrame:
-    chosen = records[
-        (records["site"] == curve.site) & (records["level"] == curve.level) & (records["measure"] == curve.measure)
+def _rows(records: pd.DataFrame, curve: ViewCurve) -> pd.DataFrame:
+    curve_records = records[
+        (records["site"] == curve.site)
+        & (records["level"] == curve.level)
+        & (records["measure"] == curve.measure)
         & records["variant"].str.startswith(curve.variant)
-    ]  # fmt: skip
+    ]
     keys = ["site", "level", "measure", "variant"]
-    return mean_of_families(chosen, keys, ["value", "null"]).assign(curve=curve.label)
+    return mean_of_families(curve_records, keys, ["value", "null"]).assign(curve=curve.label)
 
 
 def _bounds(variant: str) -> list[float]:
-    """Of the ranks, in shares: centred_eigen_0.1_0.4 has 0.1 and 0.4."""
+    """Return the bounds of a band of ranks, as shares: centred_eigen_0.1_0.4 has 0.1 and 0.4."""
     return [float(bound) for bound in variant.split("_")[-2:]]
 
 
@@ -97,27 +101,29 @@ def _band(variant: str) -> str:
 
 
 @styled
-def draw(rows: pd.DataFrame, read: Inputs) -> Figure:
-    """A panel for each choice; the legends tell where each curve of RankMe is lowest, and of alpha highest."""
+def draw(rows: pd.DataFrame, inputs: TraceFigureInputs) -> Figure:
+    """Draw a panel for each choice; the legends tell where each curve of RankMe is lowest, and of alpha highest."""
     if rows.empty:
         return nothing(TITLE, NOT_TRACED)
-    first = course(read.lines)[0].line
-    phases = read.phases[read.phases["line"] == first.name]
+    first = main_lineage(inputs.courses)[0].course
+    phases = inputs.phases[inputs.phases["line"] == first.name]
     figure = sheet(
-        6.6, TITLE,
-        f"Pretraining of {first.name}" + (f", means over {len(first.runs)} families" if len(first.runs) > 1 else "")
+        6.6,
+        TITLE,
+        f"Pretraining of {first.name}"
+        + (f", means over {len(first.runs)} families" if len(first.runs) > 1 else "")
         + ". Dotted: the same measure of an isotropic cloud of as many rows; its value stands in the legend where it lies far "
         "off. In brackets the step where the curve is lowest, α highest. Evenness: entropy of a band's eigenvalues over its "
         "largest possible value. Grounds: phases of the headline's RankMe.",
-    )  # fmt: skip
+    )
     unit = unit_of(rows)
     grid = figure.subplots(2, 3, sharex=True)
     panels = list(dict.fromkeys(rows["panel"]))
     for axes, panel in zip(grid.flat, panels, strict=True):
-        here = rows[rows["panel"] == panel]
-        time_axis(axes, here[unit], unit, 4)
-        shade(axes, phases, place_of_step(here))
-        _curves(axes, here, unit)
+        panel_rows = rows[rows["panel"] == panel]
+        time_axis(axes, panel_rows[unit], unit, 4)
+        shade(axes, phases, step_positions(panel_rows))
+        _curves(axes, panel_rows, unit)
         axes.set_title(panel)
         if axes not in grid[-1]:
             axes.set_xlabel("")
@@ -129,13 +135,13 @@ def draw(rows: pd.DataFrame, read: Inputs) -> Figure:
 def _curves(axes, rows: pd.DataFrame, unit: str) -> None:
     curves = list(zip(rows.groupby("curve", sort=False), COLOURS, strict=False))
     low, high = rows["value"].min(), rows["value"].max()
-    near = [_near(line, low, high) for (_, line), _ in curves]
-    for ((label, line), colour), drawn in zip(curves, near, strict=True):
-        values, level = line["value"].to_numpy(), line["null"].iloc[-1]
+    draws_null = [_draws_null(curve, low, high) for (_, curve), _ in curves]
+    for ((label, curve), colour), null_is_drawn in zip(curves, draws_null, strict=True):
+        values, level = curve["value"].to_numpy(), curve["null"].iloc[-1]
         extreme = values.argmax() if rows["measure"].iloc[0] == ALPHA else values.argmin()
-        name = f"{label} [{line['step'].iloc[extreme]}]" + ("" if drawn else f", chance {level:.3g}")
-        axes.plot(places(line[unit]), values, color=colour, linewidth=1.5, label=name)
-        if drawn:
+        name = f"{label} [{curve['step'].iloc[extreme]}]" + ("" if null_is_drawn else f", chance {level:.3g}")
+        axes.plot(axis_positions(curve[unit]), values, color=colour, linewidth=1.5, label=name)
+        if null_is_drawn:
             axes.axhline(level, color=colour, linewidth=1.2, linestyle=NULL, zorder=1)
             low, high = min(low, level), max(high, level)
     room = 0.04 * (high - low)
@@ -143,11 +149,21 @@ def _curves(axes, rows: pd.DataFrame, unit: str) -> None:
     # room for the legend, which then covers no curve
     axes.set_ylim(low - room, high + (0.14 + 0.13 * len(curves)) * (high - low))
     axes.set_yticks(ticks)
-    axes.legend(loc="upper left", fontsize=7.5, handlelength=1.3, labelspacing=0.2, borderaxespad=0.2, borderpad=0.2,
-                frameon=True, facecolor="white", edgecolor="none", framealpha=0.85)  # fmt: skip
+    axes.legend(
+        loc="upper left",
+        fontsize=7.5,
+        handlelength=1.3,
+        labelspacing=0.2,
+        borderaxespad=0.2,
+        borderpad=0.2,
+        frameon=True,
+        facecolor="white",
+        edgecolor="none",
+        framealpha=0.85,
+    )
 
 
-def _near(line: pd.DataFrame, low: float, high: float) -> bool:
-    """Whether the chance level leaves the curves visible: always that of alpha and evenness, whose scales are fixed."""
-    level = line["null"].iloc[-1]
-    return line["measure"].iloc[0] not in (RANKME, "rankme") or level - high < FAR * (high - low)
+def _draws_null(curve: pd.DataFrame, low: float, high: float) -> bool:
+    """Return whether the chance level leaves the curves visible: always that of alpha and evenness, whose scales are fixed."""
+    level = curve["null"].iloc[-1]
+    return curve["measure"].iloc[0] not in (RANKME, "rankme") or level - high < FAR * (high - low)

@@ -14,8 +14,8 @@ from stages.trace.figures import rarefaction as trace_rarefaction
 from stages.trace.figures import spectra as trace_spectra
 from stages.trace.figures import time as trace_time
 from stages.trace.figures import views as trace_views
-from stages.trace.figures.inputs import TraceFigureError, course, read_inputs
-from stages.trace.lineage import Line
+from stages.trace.figures.inputs import TraceFigureError, main_lineage, read_inputs
+from stages.trace.lineage import Course
 from tests.support import trace_study as study
 
 WITH_TRACES = (trace_spectra, trace_layers)
@@ -32,14 +32,14 @@ def table_of(figure, root, read):
 def one_family(tmp_path_factory):
     root = tmp_path_factory.mktemp("one_family")
     study.write_organisms(root)
-    return root, study.gathered(root, study.organism_lines())
+    return root, study.gathered(root, study.organism_courses())
 
 
 @pytest.fixture(scope="module")
 def two_families(tmp_path_factory):
     root = tmp_path_factory.mktemp("two_families")
     study.write_organisms(root, (0, 1))
-    return root, study.gathered(root, study.organism_lines((0, 1)))
+    return root, study.gathered(root, study.organism_courses((0, 1)))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def hub(tmp_path_factory):
     """A checkpoint failed, and rows are few for the width."""
     root = tmp_path_factory.mktemp("hub")
     study.write_hub(root, failed=(4,), rows=100)
-    return root, study.gathered(root, study.hub_lines())
+    return root, study.gathered(root, study.hub_courses())
 
 
 @pytest.fixture(scope="module")
@@ -177,15 +177,15 @@ def test_a_run_without_corpus_and_accuracy_and_with_a_failed_checkpoint(hub):
 def test_the_course_is_that_of_the_line_with_most_descendants(tmp_path):
     study.write_organisms(tmp_path)
     study.write_hub(tmp_path)
-    read = study.gathered(tmp_path, study.hub_lines() + study.organism_lines())
-    assert [one.line.name for one in course(read.lines)] == ["base", "sft", "rl_zero", "think"]
+    read = study.gathered(tmp_path, study.hub_courses() + study.organism_courses())
+    assert [one.course.name for one in main_lineage(read.courses)] == ["base", "sft", "rl_zero", "think"]
     figure = trace_course.draw(trace_course.table(read), read)
     assert f"Not of this course: {study.HUB}, {study.HUB}-sft" in caption(figure)
 
 
 def test_a_line_whose_parent_is_not_traced_is_a_course_of_its_own(tmp_path):
     study.write_hub(tmp_path)
-    read = study.gathered(tmp_path, study.hub_lines()[1:])
+    read = study.gathered(tmp_path, study.hub_courses()[1:])
     for figure in FIGURES:
         figure.draw(table_of(figure, tmp_path, read), read)
     assert "from scratch" in caption(trace_axes.draw(trace_axes.table(read), read))
@@ -194,10 +194,10 @@ def test_a_line_whose_parent_is_not_traced_is_a_course_of_its_own(tmp_path):
 
 def test_many_lines_find_room_and_the_rest_is_named(tmp_path):
     study.write_hub(tmp_path)
-    lines = study.hub_lines()[:1]
+    lines = study.hub_courses()[:1]
     for i in range(10):
         study.write_run(tmp_path, f"run-{i}", (10, 20), np.array([0.85, 0.8 - i / 100]))
-        lines.append(Line(f"run-{i}", (f"run-{i}",), study.HUB, ()))
+        lines.append(Course(f"run-{i}", (f"run-{i}",), study.HUB, ()))
     read = study.gathered(tmp_path, lines)
     figure = trace_course.draw(trace_course.table(read), read)
     assert len(figure.axes) == 2 * (1 + trace_course.MOST)
@@ -210,7 +210,7 @@ def test_many_lines_find_room_and_the_rest_is_named(tmp_path):
 def test_axes_have_six_n_d_and_leave_unknown_times_empty(tmp_path):
     study.write_hub(tmp_path)
     study.write_run(tmp_path, "untold", study.STEPS, study.exponents())
-    read = study.gathered(tmp_path, [*study.hub_lines(), Line("untold", ("untold",), None, ())])
+    read = study.gathered(tmp_path, [*study.hub_courses(), Course("untold", ("untold",), None, ())])
     rows = trace_axes.table(read).set_index("line")
     known = rows.loc[study.HUB]
     assert_allclose(known["flops"], 6.0 * study.PARAMETERS * known["tokens"])
@@ -224,7 +224,7 @@ def test_axes_have_six_n_d_and_leave_unknown_times_empty(tmp_path):
 def test_untrained_models_share_the_left_edge(tmp_path):
     study.write_organisms(tmp_path)
     study.write_hub(tmp_path)
-    read = study.gathered(tmp_path, study.organism_lines(recipes=("base",)) + study.hub_lines())
+    read = study.gathered(tmp_path, study.organism_courses(recipes=("base",)) + study.hub_courses())
     tokens = trace_axes.draw(trace_axes.table(read), read).axes[1]
     starts = {line.get_xdata()[0] for line in tokens.lines if len(line.get_xdata()) == 2}
     assert starts == {study.TOKENS_PER_STEP / 2}
@@ -253,8 +253,8 @@ def test_spectra_are_shares_and_the_law_is_that_of_the_tables(one_family):
 
 def test_few_checkpoints_are_all_shown_and_many_are_spread():
     phases = pd.DataFrame({"from_step": [0, 30]})
-    assert trace_spectra.chosen(np.array([0, 10, 30]), phases) == [0, 10, 30]
-    many = trace_spectra.chosen(np.arange(0, 1000), phases)
+    assert trace_spectra.drawn_steps(np.array([0, 10, 30]), phases) == [0, 10, 30]
+    many = trace_spectra.drawn_steps(np.arange(0, 1000), phases)
     assert len(many) == trace_spectra.PANELS and many[0] == 0 and many[-1] == 999 and 30 in many
     assert max(np.diff(np.log1p(many))) < 2 * np.log(1000) / 7  # twice the even gap
 
@@ -361,9 +361,9 @@ def test_rarefaction_is_drawn_where_rows_are_few_and_otherwise_said_to_be_needle
 
 
 def test_the_untrained_model_stands_left_of_the_first_step():
-    assert_allclose(trace_time.places([0, 1000, 5000]), [500, 1000, 5000])
-    assert_allclose(trace_time.places([3, 9]), [3, 9])
-    assert_allclose(trace_time.places([0]), [1])
+    assert_allclose(trace_time.axis_positions([0, 1000, 5000]), [500, 1000, 5000])
+    assert_allclose(trace_time.axis_positions([3, 9]), [3, 9])
+    assert_allclose(trace_time.axis_positions([0]), [1])
 
 
 def test_amounts_and_the_order_of_strata():
@@ -373,5 +373,5 @@ def test_amounts_and_the_order_of_strata():
 
 def test_a_missing_table_names_its_stage(tmp_path):
     study.write_hub(tmp_path)
-    with pytest.raises(TraceFigureError, match="phases.csv not found: run `dvc repro phases`"):
-        read_inputs(study.hub_lines(), tmp_path / "data/trace/runs", tmp_path / "plots/trace", study.HEADLINE, 0.95)
+    with pytest.raises(TraceFigureError, match="phases.csv not found: run `dvc repro trace-summarise`"):
+        read_inputs(study.hub_courses(), tmp_path / "data/trace/runs", tmp_path / "plots/trace", study.HEADLINE, 0.95)
