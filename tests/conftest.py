@@ -4,7 +4,15 @@ import stages
 
 stages.pin()
 
+import os  # noqa: E402
+
 import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+# Tests run side by side: those about several processes ask for them, and none may fail because others are at work.
+os.environ.setdefault("JOBS", "1")
+settings.register_profile("side by side", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("side by side")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -23,6 +24,8 @@ class Project:
 
     def __init__(self, folder: Path, settings: Path):
         self.folder = folder
+        self.ran = False
+        """whether stages ran or data were pulled since the data were last put right"""
         self.environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -38,6 +41,7 @@ class Project:
 
     def run(self, *command: str, fails: bool = False, **environment: str) -> str:
         """Output of the command; its exit status must be zero, or not with ``fails``."""
+        self.ran |= command[:2] in {("dvc", "repro"), ("dvc", "pull")} and "--dry" not in command
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -110,18 +114,34 @@ def stub_commands(folder: Path) -> None:
     path.write_text(yaml.safe_dump(pipeline, sort_keys=False))
 
 
-@pytest.fixture(scope="session")
-def reproduced(tmp_path_factory) -> Project:
-    """The real graph with stub commands, reproduced once."""
-    folder = tmp_path_factory.mktemp("graph")
+def reproduce(folder: Path, settings: Path) -> None:
+    """The real graph with stub commands, reproduced and committed, in a new ``folder``."""
+    folder.mkdir()
     copy_project(folder)
     stub_commands(folder)
-    project = Project(folder, tmp_path_factory.mktemp("settings"))
+    project = Project(folder, settings)
     project.run("git", "init", "-q")
     project.run("dvc", "repro", "-q")
     project.run("git", "add", "-A")
     project.run("git", "commit", "-qm", "reproduced")
-    return project
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory) -> Project:
+    """This process's copy of a graph that is reproduced once, by the first of the test processes that asks for it."""
+    settings, common = tmp_path_factory.mktemp("settings"), tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+    original, begun = common / "reproduced", common / "reproduced-begun"
+    with (common / "reproduced.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not original.exists():
+            shutil.rmtree(begun, ignore_errors=True)
+            reproduce(begun, settings)
+            begun.rename(original)
+    folder = tmp_path_factory.mktemp("graph") / "project"
+    shutil.copytree(original, folder)
+    return Project(folder, settings)
 
 
 @pytest.fixture
@@ -130,4 +150,6 @@ def graph(reproduced) -> Project:
     yield reproduced
     reproduced.run("git", "checkout", "-q", "--", "params.yaml", "data/registry", "dvc.yaml", "dvc.lock", "stages")
     reproduced.run("git", "clean", "-qfd", "metrics", "plots")
-    reproduced.run("dvc", "checkout", "-q")
+    if reproduced.ran:  # a dry run leaves the data as they are, and looking over them takes DVC seconds
+        reproduced.run("dvc", "checkout", "-q")
+        reproduced.ran = False
