@@ -5,8 +5,6 @@ processor time, interleaved; beside them the matrix products that the chosen exp
 backward, and the same module at 64, 256 and 1024 parents.
 """
 
-import stages  # noqa: F401, I001
-
 import argparse
 import logging
 import time
@@ -22,7 +20,10 @@ SHAPE, BATCH = Shape(d=1024, parents=16, children=8, subspace=32, k=1), 4096
 
 
 def loop_over_parents(model: Hierarchical, x: torch.Tensor) -> torch.Tensor:
-    """Every parent's children for every token, then all but the chosen weighed with 0: the prior system's way."""
+    """Return the reconstruction as the prior system computes it.
+
+    Every parent's children for every token, then all but the chosen weighed with 0.
+    """
     centred = x - model.bias
     strengths = torch.relu(centred @ model.router.T + model.router_bias)
     kept = strengths.topk(model.shape.k, dim=-1)
@@ -38,7 +39,7 @@ def loop_over_parents(model: Hierarchical, x: torch.Tensor) -> torch.Tensor:
 
 
 def products(model: Hierarchical, x: torch.Tensor) -> None:
-    """Router, parents, down, children and up, each forward and twice as much backward, at the sizes that are needed."""
+    """Multiply by router, parents, down, children and up, forward and twice as much backward, at the sizes needed."""
     shape, n = model.shape, len(x)
     rows = n * shape.k // min(shape.parents, n)
     router, weights, gradient = model.router.detach(), torch.rand(n, shape.parents), torch.rand(n, shape.d)

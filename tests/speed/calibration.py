@@ -1,6 +1,6 @@
 """How often the project's tests reject when nothing is there, find what is, and cover what is known.
 
-Usage: python -m tests.benchmarks.calibration        (writes metrics/calibration.json; JOBS workers, one by default)
+Usage: python -m tests.speed.calibration        (writes metrics/calibration.json; JOBS workers, one by default)
 
 A *family* is a base, a small random residual network on prompts with a decaying spectrum, and two updated models. Every
 run draws its own base, updates and prompts. The statistics are those of the stages `measure` and `test`; a test of this
@@ -22,7 +22,6 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import NamedTuple
 
-import stages  # noqa: F401  # isort: skip  (before numpy: fixes threads and instruction set)
 import numpy as np
 from joblib import Parallel, delayed
 
@@ -59,7 +58,7 @@ FAMILIES = 6
 
 
 class Shape(NamedTuple):
-    """Of the networks and of their subspaces."""
+    """The sizes of the networks and of their subspaces."""
 
     width: int
     layers: int
@@ -85,20 +84,20 @@ class Network(NamedTuple):
 
 
 def base(generator: np.random.Generator, shape: Shape) -> Network:
-    """Block-diagonal weights: the network commutes with reflections of whole blocks, tanh being odd."""
+    """Return block-diagonal weights: the network commutes with reflections of whole blocks, tanh being odd."""
     block = np.arange(shape.width) // BLOCK
     weights = generator.standard_normal((shape.layers, shape.width, shape.width)) * (block[:, None] == block)
     return Network(weights / np.sqrt(BLOCK), np.arange(1, shape.width + 1) ** -DECAY)
 
 
 def update(generator: np.random.Generator, weights: np.ndarray, size: float = SIZE) -> np.ndarray:
-    """Isotropic Δ of the shape of ``weights``, ‖Δ‖ = ``size`` ‖W‖."""
+    """Return an isotropic Δ of the shape of ``weights``, ‖Δ‖ = ``size`` ‖W‖."""
     delta = generator.standard_normal(weights.shape)
     return delta * (size * np.linalg.norm(weights) / np.linalg.norm(delta))
 
 
 def reflected(generator: np.random.Generator, delta: np.ndarray) -> np.ndarray:
-    """S Δ S with random signs S, one a block."""
+    """Return S Δ S with random signs S, one a block."""
     signs = np.repeat(generator.choice([-1.0, 1.0], delta.shape[-1] // BLOCK), BLOCK)
     return signs[:, None] * delta * signs
 
@@ -108,7 +107,7 @@ def prompts(generator: np.random.Generator, network: Network, n: int) -> np.ndar
 
 
 def states(weights: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
-    """Residual stream (n, d) after each layer: x + tanh(x W)."""
+    """Return the residual stream (n, d) after each layer: x + tanh(x W)."""
     found = []
     for matrix in weights:
         x = x + np.tanh(x @ matrix)
@@ -117,7 +116,7 @@ def states(weights: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
 
 
 class Measured(NamedTuple):
-    """Value, and half-sample values (B,), of one quantity at one layer."""
+    """A value, and half-sample values (B,), of one quantity at one layer."""
 
     value: float
     replicates: np.ndarray
@@ -139,7 +138,7 @@ def cloud(x: np.ndarray, halves: np.ndarray, shape: Shape) -> Cloud:
 
 
 def preservation_index(reference: Cloud, model: Cloud) -> Measured:
-    """The index over complementary halves, and on each half between its quarters, as the stage `measure` has it."""
+    """Return the index over complementary halves, and on each half between its quarters, as the stage `measure` has it."""
     halves = [[z.parts.halves.basis[:, side] for side in (0, 1)] for z in (reference, model)]
     first, second = np.array(PAIRS).T
     parts = [[z.parts.quarters.basis[:, side] for side in (first, second)] for z in (reference, model)]
@@ -149,7 +148,7 @@ def preservation_index(reference: Cloud, model: Cloud) -> Measured:
 
 
 def _scores(reference: Sequence[np.ndarray], model: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Cross score and noise ceiling between two subsets."""
+    """Return cross score and noise ceiling between two subsets."""
     cross = (preservation(reference[0], model[1]) + preservation(reference[1], model[0])) / 2
     return cross, noise_ceiling(preservation(*reference), preservation(*model))
 
@@ -163,7 +162,7 @@ def cka(reference: Cloud, model: Cloud, halves: np.ndarray) -> Measured:
 
 
 def curve(layers: Sequence[Measured], n: int) -> LayerValues:
-    """One task."""
+    """Return the quantity at every layer, of one task."""
     replicates = np.stack([layer.replicates for layer in layers])[None]  # (1, layers, B)
     return LayerValues(np.array([[layer.value for layer in layers]]), complement_deviations(replicates, n))
 
@@ -171,7 +170,7 @@ def curve(layers: Sequence[Measured], n: int) -> LayerValues:
 def compare(
     generator: np.random.Generator, network: Network, deltas: Sequence[np.ndarray], shape: Shape
 ) -> dict[str, list[LayerValues]]:
-    """Curves of the updated models by quantity, all on the same prompts and halves."""
+    """Return the curves of the updated models by quantity, all on the same prompts and halves."""
     n = shape.prompts
     x = prompts(generator, network, n)
     halves = quarters(n, partitions_for(HALF_SAMPLES), int(generator.integers(2**31)))
@@ -187,7 +186,7 @@ def compare(
 
 
 def tested(curves: dict[str, list[LayerValues]]) -> dict[str, float]:
-    """p of the layer average and of the studentised maximum over layers, by quantity."""
+    """Return p of the layer average and of the studentised maximum over layers, by quantity."""
     found = {}
     for quantity, pair in curves.items():
         result = contrast([tuple(pair)], CONFIDENCE, FAMILIES)
@@ -207,7 +206,7 @@ def null_pair(run: int, shape: Shape) -> dict[str, float]:
 
 
 def cosines(network: Network, delta: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """A per-prompt score (n,): cosine between the last states of base and model."""
+    """Return a per-prompt score (n,): cosine between the last states of base and model."""
     a, b = (states(weights, x)[-1] for weights in (network.weights, network.weights + delta))
     return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
@@ -219,7 +218,7 @@ def unequal_pair(run: int, shape: Shape) -> dict[str, float]:
 
 
 def planted_pair(run: int, shape: Shape, more: float, stream: int = 14) -> float:
-    """z of the index where the second update is larger by the factor 1 + ``more``: positive where it is found."""
+    """Return z of the index where the second update is larger by the factor 1 + ``more``: positive where it is found."""
     generator = np.random.default_rng([stream, run])
     network = base(generator, shape)
     delta = update(generator, network.weights)
@@ -230,7 +229,7 @@ def planted_pair(run: int, shape: Shape, more: float, stream: int = 14) -> float
 
 
 def families(run: int, shape: Shape) -> float:
-    """p over families of two independent updates each, whose difference is nil on average over families."""
+    """Return p over families of two independent updates each, whose difference is nil on average over families."""
     generator = np.random.default_rng([15, run])
     differences = []
     for _ in range(FAMILIES):
@@ -249,7 +248,7 @@ def families(run: int, shape: Shape) -> float:
 
 
 def correlated_layers(run: int, layers: int = 32, rho: float = 0.95) -> float:
-    """Two-sided p of Welch's test over AR(1) layers of two models without any difference."""
+    """Return two-sided p of Welch's test over AR(1) layers of two models without any difference."""
     noise = np.random.default_rng([16, run]).standard_normal((2, layers))
     for layer in range(1, layers):
         noise[:, layer] = rho * noise[:, layer - 1] + np.sqrt(1 - rho**2) * noise[:, layer]
@@ -258,7 +257,7 @@ def correlated_layers(run: int, layers: int = 32, rho: float = 0.95) -> float:
 
 
 def covering(run: int, shape: Shape) -> dict[str, tuple[float, float, float]]:
-    """Estimate and interval of each quantity of one model's last layer, on one data set of a fixed population."""
+    """Return estimate and interval of each quantity of one model's last layer, on one data set of a fixed population."""
     network, delta = fixed(shape)
     generator = np.random.default_rng([17, run])
     x = prompts(generator, network, shape.prompts)
@@ -284,7 +283,7 @@ def fixed(shape: Shape) -> tuple[Network, np.ndarray]:
 
 
 def limits(n: int, shape: Shape) -> dict[str, float]:
-    """The quantities of `covering` with ``n`` prompts: nothing left of sampling, so no ceiling below 1."""
+    """Return the quantities of `covering` with ``n`` prompts: nothing left of sampling, so no ceiling below 1."""
     network, delta = fixed(shape)
     x = prompts(np.random.default_rng(9), network, n)
     a, b = (states(weights, x)[-1] for weights in (network.weights, network.weights + delta))
@@ -304,7 +303,7 @@ def many(one: Callable, runs: int, *arguments) -> list:
 
 
 def rate(flags: Sequence[bool]) -> dict[str, float]:
-    """Share with its exact (Clopper-Pearson) 95 % interval."""
+    """Return a share with its exact (Clopper-Pearson) 95 % interval."""
     from scipy.stats import binomtest
 
     found = binomtest(int(np.sum(flags)), len(flags)).proportion_ci(0.95, "exact")
@@ -329,7 +328,7 @@ def power(shape: Shape, runs: int, calibration: int, guess: float = 0.9, wanted:
 
 
 def coverage(shape: Shape, runs: int, prompts_of_limit: int) -> dict[str, dict[str, float]]:
-    """Share of nominal 95 % intervals that hold the expected value at n prompts (from all other runs), and the limit.
+    """Return the share of nominal 95 % intervals that hold the expected value at n prompts (from all other runs), and the limit.
 
     The measures are compared at equal n because some depend on it: a record's value speaks of n prompts. `bias` is how
     far that lies from the limit of endless prompts, in standard deviations of the estimate; `error_ratio` the root mean

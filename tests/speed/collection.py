@@ -1,6 +1,6 @@
 """Collection against the bare forward pass, its arithmetic, a naive loop, and two other libraries, in one run.
 
-Usage: python -m tests.benchmarks.collection [--repeats N]
+Usage: python -m tests.speed.collection [--repeats N]
 
 A model of the shape of GPT-2 small with random weights, 200 prompts with the lengths of GSM8K's, resid_mid and
 resid_post of every block, last token. One thread, as everywhere in the project. Nothing is asserted: times
@@ -21,7 +21,6 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-import stages  # noqa: F401  # isort: skip  (before numpy: fixes threads and instruction set)
 import numpy as np
 import torch
 from tokenizers import Tokenizer
@@ -31,7 +30,7 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedT
 from stages.activations.params import Collect
 from stages.activations.tokens import Tokens, batches
 from stages.paradigms import shards
-from stages.paradigms.shards import Plan
+from stages.paradigms.shards import ShardPlan
 
 BUDGETS = (512, 1024, 2048, 4096)
 SITES = ["resid_mid", "resid_post"]
@@ -39,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 def gsm8k_tokens(prompts: int, vocabulary: int, seed: int = 0) -> Tokens:
-    """Random ids with the lengths of GSM8K's questions in their template: log-normal, mean 76 tokens, 30 to 230."""
+    """Return random ids with the lengths of GSM8K's questions in their template: log-normal, mean 76 tokens, 30 to 230."""
     random = np.random.default_rng(seed)
     lengths = np.clip(np.exp(random.normal(4.27, 0.36, prompts)), 30, 230).astype(int)
     ids = [random.integers(3, vocabulary, length) for length in lengths]
@@ -57,7 +56,7 @@ def parameters(tokens_per_batch: int, aggregation: str = "last_token") -> Collec
 
 
 def padded(tokens: Tokens, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids (batch, tokens) and the last positions (batch,)."""
+    """Return right-padded ids (batch, tokens) and the last positions (batch,)."""
     lengths = tokens.lengths[rows]
     ids = np.zeros((len(rows), lengths.max()), int)
     for row, prompt in zip(ids, rows, strict=True):
@@ -66,24 +65,24 @@ def padded(tokens: Tokens, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor
 
 
 def collected(model: GPT2LMHeadModel, tokens: Tokens, budget: int, aggregation: str = "last_token") -> None:
-    """This project's way, shards on disk included."""
+    """Collect in this project's way, shards on disk included."""
     with tempfile.TemporaryDirectory() as folder:
         rows = batches(tokens.lengths, budget)
         params = parameters(budget, aggregation)
         # all_tokens in shards of a few batches, so that most of the writing happens beside the next passes
-        shards.compute(model, Plan("gsm8k", tokens, Path(folder), [rows]), 0, params, budget)
+        shards.compute(model, ShardPlan("gsm8k", tokens, Path(folder), [rows]), 0, params, budget)
 
 
 @torch.inference_mode()
 def bare(model: GPT2LMHeadModel, tokens: Tokens, budget: int) -> None:
-    """The body alone over the same batches, nothing kept."""
+    """Run the body alone over the same batches; nothing is kept."""
     for rows in batches(tokens.lengths, budget):
         model.transformer(input_ids=padded(tokens, rows)[0], use_cache=False)
 
 
 @torch.inference_mode()
 def naive(model: GPT2LMHeadModel, tokens: Tokens) -> None:
-    """One text at a time, with logits and every hidden state."""
+    """Run one text at a time, with logits and every hidden state."""
     kept = []
     for ids in tokens.ids:
         output = model(input_ids=torch.from_numpy(ids)[None], output_hidden_states=True, use_cache=False)
@@ -91,7 +90,7 @@ def naive(model: GPT2LMHeadModel, tokens: Tokens) -> None:
 
 
 def transformer_lens(model: GPT2LMHeadModel) -> Callable[[Tokens, int], None]:
-    """TransformerBridge at the same sites, in the same batches."""
+    """Return a run of TransformerBridge at the same sites, in the same batches."""
     from transformer_lens.model_bridge import TransformerBridge
 
     with (
@@ -118,7 +117,7 @@ def transformer_lens(model: GPT2LMHeadModel) -> Callable[[Tokens, int], None]:
 
 
 def nnsight(model: GPT2LMHeadModel) -> Callable[[Tokens, int], None]:
-    """A trace of the body at the same sites, in the same batches."""
+    """Return a trace of the body at the same sites, in the same batches."""
     from nnsight import NNsight
 
     body = NNsight(model.transformer)
@@ -140,7 +139,7 @@ def nnsight(model: GPT2LMHeadModel) -> Callable[[Tokens, int], None]:
 
 
 def floor_seconds(model: GPT2LMHeadModel, tokens: Tokens, budget: int) -> float:
-    """Multiply-adds of the body on the padded tokens, at the rate of this machine's matrix product of the MLP's shape."""
+    """Return the seconds of the multiply-adds of the body on the padded tokens, at the rate of this machine's matrix product of the MLP's shape."""
     config = model.config
     width, rows = config.n_embd, max(1, budget)
     x, weight = torch.randn(rows, width), torch.randn(width, 4 * width)
@@ -159,7 +158,7 @@ def floor_seconds(model: GPT2LMHeadModel, tokens: Tokens, budget: int) -> float:
 
 
 def timed(ways: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Median seconds of each way over rounds in which each has its turn."""
+    """Return median seconds of each way over rounds in which each has its turn."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, run in ways.items():
@@ -170,7 +169,7 @@ def timed(ways: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]
 
 
 def peers(model: GPT2LMHeadModel, tokens: Tokens, budget: int) -> dict[str, Callable[[], None]]:
-    """The other libraries that are installed."""
+    """Return the other libraries that are installed."""
     found = {}
     for name, module, prepare in (
         ("TransformerLens TransformerBridge", "transformer_lens", transformer_lens),
@@ -190,11 +189,11 @@ def build() -> GPT2LMHeadModel:
 
 
 def peak_memory(prompts: int) -> float:
-    """GB of a fresh process that collects all tokens of so many prompts with a small body."""
+    """Return the peak memory in GB of a fresh process that collects all tokens of so many prompts with a small body."""
     code = (
-        "import stages, torch\n"
+        "import torch\n"
         "from transformers import GPT2Config, GPT2LMHeadModel\n"
-        "from tests.benchmarks import collection\n"
+        "from tests.speed import collection\n"
         "model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=128, n_head=2)).eval()\n"
         f"collection.collected_and_merged(model, collection.gsm8k_tokens({prompts}, 50257), 1024)\n"
         # not ru_maxrss, which a child inherits
@@ -205,14 +204,14 @@ def peak_memory(prompts: int) -> float:
 
 
 def collected_and_merged(model: GPT2LMHeadModel, tokens: Tokens, budget: int) -> None:
-    """Shards of all tokens, then the activation file, as the stage does."""
+    """Collect shards of all tokens, then write the activation file, as the stage does."""
     from stages.models.checkpoint import Checkpoint
-    from stages.paradigms.recording import record_task
+    from stages.paradigms.activation_files import record_task
 
     checkpoint = Checkpoint("gpt2", Path(), "base", "local", "aa", "gpt2")
     params = parameters(budget, "all_tokens")
     with tempfile.TemporaryDirectory() as folder:
-        plan = shards.plan(checkpoint, "float32", "gsm8k", tokens, params, "cpu")._replace(
+        plan = shards.plan_shards(checkpoint, "float32", "gsm8k", tokens, params, "cpu")._replace(
             folder=Path(folder) / "shards"
         )
         for shard in plan.missing():

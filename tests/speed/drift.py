@@ -1,4 +1,4 @@
-"""The adjacent-layer analysis of sampled tokens beside the prior system's of all tokens: python -m tests.benchmarks.drift.
+"""The adjacent-layer analysis of sampled tokens beside the prior system's of all tokens: python -m tests.speed.drift.
 
 Ours: everything that `stages.drift.measure` takes of the neighbouring layers of one task and model (all distances, four bases,
 with and without sinks, intervals over prompts, debiased and legacy distances, plans), on 500 tokens of 500 prompts at
@@ -8,8 +8,6 @@ tokens of 500 prompts and not on its subsample of 1000; and mean Euclidean, cosi
 pairs. It is run at growing N on one pair of layers and extrapolated by N² and by the number of pairs.
 Both sides in one process on the same clouds, in processor time; peak memory is what arrays add (tracemalloc).
 """
-
-import stages  # noqa: F401, I001
 
 import argparse
 import logging
@@ -31,19 +29,22 @@ from stages.shared.params import load
 
 log = logging.getLogger(__name__)
 LAYERS, D, PROMPTS, TOKENS, COMPONENTS = 24, 1024, 500, 30_600, 50
-POINTS = LAYERS + 2
+DEPTHS = LAYERS + 2
 
 
-def clouds(n: int, points: int) -> np.ndarray:
-    """(points, n, D): a power law of singular values, and a step of 30% with a drift of the mean from point to point."""
+def clouds(n: int, depths: int) -> np.ndarray:
+    """Return clouds (depths, n, D) with a power law of singular values.
+
+    From depth to depth they take a step of 30%, and their mean drifts.
+    """
     generator = np.random.default_rng(0)
     scale = np.arange(1, D + 1) ** -0.5  # (d,)
-    steps = generator.standard_normal((points, n, D)) * scale
-    return steps[0] + 0.3 * np.cumsum(steps, axis=0) + 0.1 * np.arange(points)[:, None, None]
+    steps = generator.standard_normal((depths, n, D)) * scale
+    return steps[0] + 0.3 * np.cumsum(steps, axis=0) + 0.1 * np.arange(depths)[:, None, None]
 
 
 def adjacent(values: np.ndarray, params: Drift) -> None:
-    """The neighbouring layers, two points at a time; no pair of layers further apart."""
+    """Compare the neighbouring layers, two depths at a time; no pair of layers further apart."""
     everything = np.ones(values.shape[1], bool)
     masks = {CONTENT: everything, WITH_SINKS: everything}
     halves = half_rows(np.arange(values.shape[1]), everything, params.blocks, params.seed, "benchmark")
@@ -57,7 +58,7 @@ def prior_distances(x: np.ndarray, y: np.ndarray) -> None:
 
 
 def cost_of(function: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of processor time, and the peak of what was allocated in GB."""
+    """Return seconds of processor time, and the peak of what was allocated in GB."""
     tracemalloc.start()
     start = time.process_time()
     function()
@@ -68,16 +69,16 @@ def cost_of(function: Callable[[], object]) -> tuple[float, float]:
 
 
 def show_prior(name: str, n: int, cost: tuple[float, float], own: tuple[float, float]) -> None:
-    seconds, peak = cost[0] * (TOKENS / n) ** 2 * (POINTS - 1), cost[1] * (TOKENS / n) ** 2
+    seconds, peak = cost[0] * (TOKENS / n) ** 2 * (DEPTHS - 1), cost[1] * (TOKENS / n) ** 2
     log.info("prior %s, %d tokens, one pair: %.2f s, %.3f GB", name, n, *cost)
     log.info(
         "  %d tokens and %d pairs by N²: %.0f s, %.1f GB; %.0f and %.0f times ours",
-        *(TOKENS, POINTS - 1, seconds, peak, seconds / own[0], peak / own[1]),
+        *(TOKENS, DEPTHS - 1, seconds, peak, seconds / own[0], peak / own[1]),
     )
 
 
 def compare(largest: int) -> None:
-    params, values = load("drift", Drift), clouds(PROMPTS, POINTS)
+    params, values = load("drift", Drift), clouds(PROMPTS, DEPTHS)
     adjacent(values[:2, :64], params)  # warms up: imports
     own = cost_of(lambda: adjacent(values, params))
     log.info("%d layers, %d tokens, d = %d: %.1f s, %.3f GB", LAYERS, PROMPTS, D, *own)

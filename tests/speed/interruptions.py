@@ -1,6 +1,6 @@
 """Kill a collection at many random moments; it must end in the bytes of an undisturbed one.
 
-Usage: python -m tests.benchmarks.interruptions [--kills N]    (after `dvc repro`; works in a copy of the project)
+Usage: python -m tests.speed.interruptions [--kills N]    (after `dvc repro`; works in a copy of the project)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Time and memory of the measures beside plainer ways, as ratios within one run.
 
-Usage: python -m tests.benchmarks.measures    (some five minutes)
+Usage: python -m tests.speed.measures    (some five minutes)
 
 Nothing is asserted: ratios depend on the machine. Seconds are those of the processor (one thread, so that on an idle
 machine they are those of the clock); the two sides of a ratio take turns, so that what else runs there slows both, and
@@ -18,12 +18,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import stages  # noqa: F401  # isort: skip  (before numpy: fixes threads and instruction set)
 import numpy as np
 import scipy.linalg
 import yaml
 
-from stages.activations.store import Block, ActivationHeader, write
+from stages.activations.store import ActivationHeader, Block, write
 from stages.geometry.registry import SIDES, ActivationMeasure, MeasureVariant, catalogue
 from stages.geometry.resampling import SubsetSpectra, factorise_subsets, joint_rows
 from stages.geometry.spectrum import Spectrum, factorise
@@ -39,7 +38,7 @@ FROM_FACTORISATION = ("spectrum", "bases", "captured")
 
 
 def pair(n: int, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Activations (n, d) of a reference and of a model that moved a little from it."""
+    """Return activations (n, d) of a reference and of a model that moved a little from it."""
     generator = np.random.default_rng(0)
     shape = np.arange(1, d + 1) ** -0.5  # (d,)
     x, change = generator.standard_normal((2, n, d)) * shape
@@ -47,7 +46,7 @@ def pair(n: int, d: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def alternating(rounds: int, *sides: Callable[[], object]) -> list[float]:
-    """Median seconds of processor time of each of ``sides``, called in turn."""
+    """Return median seconds of processor time of each of ``sides``, called in turn."""
     times: list[list[float]] = [[] for _ in sides]
     for _ in range(rounds):
         for seconds, side in zip(times, sides, strict=True):
@@ -63,14 +62,14 @@ def variants() -> list[tuple[ActivationMeasure, MeasureVariant]]:
 
 
 def by_svd(x: np.ndarray, centred: bool, k: int) -> Spectrum:
-    """One thin singular value decomposition, as the prior system calls it for every measure."""
+    """Run one thin singular value decomposition, as the prior system calls it for every measure."""
     n, d = x.shape
     _, s, right = scipy.linalg.svd(x - x.mean(axis=0) * centred, full_matrices=False)
     return Spectrum(s[: min(n - centred, d)], n, d, centred, right[:k].T if k else None)
 
 
 def values(x: np.ndarray, y: np.ndarray, spectrum_of: Callable[[np.ndarray, bool, int], Spectrum]) -> np.ndarray:
-    """All measures that read a factorisation, of the model ``y`` (n, d) against the reference ``x`` (n, d)."""
+    """Return all measures that read a factorisation, of the model ``y`` (n, d) against the reference ``x`` (n, d)."""
     return np.array([_value(m, v, x, y, spectrum_of) for m, v in variants()])
 
 
@@ -87,7 +86,7 @@ def _value(measure: ActivationMeasure, variant: MeasureVariant, x: np.ndarray, y
 
 
 def values_from_one(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The same from one factorisation of each matrix and centring."""
+    """Return the same from one factorisation of each matrix and centring."""
     found: dict[tuple[bool, bool], Spectrum] = {}
 
     def shared(z: np.ndarray, centred: bool, _: int) -> Spectrum:
@@ -110,7 +109,7 @@ def factorised_once() -> None:
 
 
 def index_replicates(x: np.ndarray, y: np.ndarray, parts: np.ndarray, k: int, level: float) -> np.ndarray:
-    """Replicates (R, pairs) of the adjusted index of centred preservation."""
+    """Return replicates (R, pairs) of the adjusted index of centred preservation."""
     subsets = [factorise_subsets(z, parts, PAIRS, True, k, every_pair=False) for z in joint_rows(x, y)]
     return replicates_from(*subsets, k, level)
 
@@ -139,7 +138,7 @@ def row(name: str, one: float, other: float, ratio: float) -> None:
 
 
 def collect(folder: Path, layers: int) -> None:
-    """Activation files of a reference and a model on one task, (500, 1024) in each of ``layers`` layers."""
+    """Write activation files of a reference and a model on one task, (500, 1024) in each of ``layers`` layers."""
     x, y = pair(500, 1024)
     for model, cloud in (("base-s0", x), ("sft-s0", y)):
         header = ActivationHeader(
@@ -153,8 +152,8 @@ def collect(folder: Path, layers: int) -> None:
 
 
 def peak(layers: int) -> float:
-    """Peak memory in MiB of the measure stage in a process of its own with one worker; without intervals, for time."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    """Return the peak memory in MiB of the measure stage in a process of its own with one worker; without intervals, for time."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     study = {"seeds": [0], "organisms": ["base", "sft"], "models": {}, "tasks": ["logic"], "benchmarks": []}
     nulls = {"subspaces": 100, "spectra": 2}
     content = {"study": study, "measure": params["measure"] | {"interval_sites": [], "nulls": nulls}}

@@ -1,6 +1,6 @@
 """Codecs of the activation file on trajectories in bfloat16: size beside float32, and speed of writing and reading.
 
-Usage: python -m tests.benchmarks.storage
+Usage: python -m tests.speed.storage
 
 Two inputs: the residual stream of a trained organism (`dvc repro` first), computed in bfloat16 on its own prompts; and
 an array of the shape and spectrum of a 7B model's, with massive dimensions. Speeds are in bytes of bfloat16 values.
@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import stages  # noqa: F401  # isort: skip  (before numpy: fixes threads and instruction set)
 import h5py
 import hdf5plugin
 import numpy as np
@@ -43,12 +42,12 @@ log = logging.getLogger(__name__)
 
 
 def bits(values: torch.Tensor) -> np.ndarray:
-    """Of the nearest bfloat16, as uint16."""
+    """Return the bits of the nearest bfloat16, as uint16."""
     return values.to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
 
 
 def organism() -> np.ndarray:
-    """(tokens, 64): one layer of an organism on the prompts of every task."""
+    """Return (tokens, 64): one layer of an organism on the prompts of every task."""
     checkpoint = open_checkpoint(ORGANISM)
     rows = read_tasks(TASKS, "held_out", 1000)
     tokens = tokenise(load_tokenizer(checkpoint), [row["prompt"] for row in rows], [row["id"] for row in rows])
@@ -62,7 +61,7 @@ def organism() -> np.ndarray:
 
 
 def large(tokens: int = 8000, width: int = 4096) -> np.ndarray:
-    """(tokens, width): 64 shared directions, uneven dimensions, two massive ones, and one sink token in a hundred."""
+    """Return (tokens, width): 64 shared directions, uneven dimensions, two massive ones, and one sink token in a hundred."""
     random = np.random.default_rng(0)
     scale = np.exp(random.normal(0, 0.5, width))
     scale[[7, 99]] = 300
@@ -73,7 +72,7 @@ def large(tokens: int = 8000, width: int = 4096) -> np.ndarray:
 
 
 def best(function: Callable[[], object]) -> tuple[float, object]:
-    """Shortest of some times, and the last result."""
+    """Return the shortest of some times, and the last result."""
     times = []
     for _ in range(REPEATS):
         start = time.perf_counter()

@@ -21,7 +21,7 @@ from stages.models.checkpoint import Checkpoint
 from stages.models.loading import load_model
 from stages.models.runs import saved_checkpoints
 from stages.shared.params import load
-from stages.trace.checkpoint import examine, follow_answers, measure_geometry
+from stages.trace.checkpoint import measure_accuracy, measure_answers, measure_geometry
 from stages.trace.follow import read_checkpoint_inputs
 from stages.trace.params import Trace
 
@@ -67,8 +67,8 @@ def organism(rounds: int, params: Trace) -> None:
     checkpoint, inputs = Checkpoint("base", folder, "base", "local", "", "olmo3"), read_checkpoint_inputs("base-s0", params)
     compare(f"organism, {inputs.sequences.ids.size} tokens", checkpoint, inputs.sequences, params, rounds)
     model = load_model(checkpoint, "float32")
-    print(f"  answers {seconds(lambda: follow_answers(model, inputs.answers, params.tokens_per_batch)):.2f} s")
-    print(f"  accuracy {seconds(lambda: examine(model, inputs, params)):.2f} s")
+    print(f"  answers {seconds(lambda: measure_answers(model, inputs.answers, params.tokens_per_batch)):.2f} s")
+    print(f"  accuracy {seconds(lambda: measure_accuracy(model, inputs, params)):.2f} s")
 
 
 def gpt2(rounds: int, params: Trace) -> None:

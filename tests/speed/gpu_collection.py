@@ -1,6 +1,6 @@
 """Collection of a 7B model on a GPU against the matrix rate of the card, in one run.
 
-Usage: python -m tests.benchmarks.gpu [--layers N] [--tokens-per-batch N]
+Usage: python -m tests.speed.gpu_collection [--layers N] [--tokens-per-batch N]
 
 Random bfloat16 weights of the shape of OLMo 3 7B, made on the device; the prior study's 1164 prompts (500 of GSM8K, 164
 of HumanEval, 500 of LogiQA) with log-normal lengths about their means; resid_mid and resid_post of every block, last
@@ -15,7 +15,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import stages  # noqa: F401  # isort: skip  (before numpy: fixes threads and instruction set)
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, Olmo3Config, PreTrainedModel
@@ -23,11 +22,11 @@ from transformers import AutoModelForCausalLM, Olmo3Config, PreTrainedModel
 from stages.activations.tokens import Tokens, batches
 from stages.models.loading import device
 from stages.paradigms import shards
-from stages.paradigms.shards import Plan
+from stages.paradigms.shards import ShardPlan
 from tests.speed.collection import parameters
 
+# Task: prompts, mean length in tokens, standard deviation of its logarithm.
 TASKS = {"gsm8k": (500, 76, 0.36), "humaneval": (164, 150, 0.45), "logiqa": (500, 190, 0.30)}
-"""Task: prompts, mean length in tokens, standard deviation of its logarithm."""
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +52,7 @@ def synchronise() -> None:
 
 
 def matrix_rate(rows: int) -> float:
-    """Best FLOP/s of the MLP's matrix product, bfloat16."""
+    """Return the best FLOP/s of the MLP's matrix product, bfloat16."""
     x = torch.randn(rows, 4096, device=device(), dtype=torch.bfloat16)
     weight = torch.randn(4096, 11008, device=device(), dtype=torch.bfloat16)
     times = []
@@ -67,7 +66,7 @@ def matrix_rate(rows: int) -> float:
 
 
 def flops(model: PreTrainedModel, tokens: Tokens, padded: bool, budget: int) -> float:
-    """Of the body: two a weight and token, and attention's two products over the causal half."""
+    """Return the operations of the body: two a weight and token, and attention's two products over the causal half."""
     weights = sum(p.numel() for p in model.model.layers.parameters())
     pairs = [
         (length, int(tokens.lengths[rows].max()) if padded else int(length))
@@ -88,7 +87,7 @@ def bare(model: PreTrainedModel, tokens: Tokens, budget: int) -> None:
 
 def collect(model: PreTrainedModel, tokens: Tokens, budget: int, aggregation: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        plan = Plan("task", tokens, Path(folder), [batches(tokens.lengths, budget)])
+        plan = ShardPlan("task", tokens, Path(folder), [batches(tokens.lengths, budget)])
         shards.compute(model, plan, 0, parameters(budget, aggregation), budget)
 
 

@@ -1,6 +1,6 @@
-"""How much faster the fast paths are than the plain ones, as ratios within one run.
+"""Fast paths beside plain ones (Muon, spectra, factorisation), as ratios within one run.
 
-Usage: python -m tests.benchmarks.speed
+Usage: python -m tests.speed.fast_paths
 
 Nothing is asserted: ratios depend on the machine. Each pair computes the same result, which the tests check.
 """
@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable
 
-import stages  # noqa: F401  # isort: skip  (before numpy: fixes threads and instruction set)
 import numpy as np
 import torch
 
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def seconds(function: Callable[[], object], repeats: int = 5) -> float:
-    """Median time of a call, after one that does not count."""
+    """Return the median time of a call, after one that does not count."""
     function()
     times = []
     for _ in range(repeats):
@@ -40,7 +39,7 @@ def report(name: str, plain: Callable[[], object], fast: Callable[[], object]) -
 
 
 def muon() -> tuple[Callable[[], object], Callable[[], object]]:
-    """A step over the block matrices of the default organism: torch's Muon, ours."""
+    """Return a step over the block matrices of the default organism: by torch's Muon, and by ours."""
     shapes = [(64, 64)] * 32 + [(128, 64)] * 16 + [(64, 128)] * 8
     optimizers = []
     for optimizer in (torch.optim.Muon, Muon):
@@ -52,7 +51,7 @@ def muon() -> tuple[Callable[[], object], Callable[[], object]]:
 
 
 def spectra() -> tuple[Callable[[], object], Callable[[], object]]:
-    """All spectral measures of one matrix: a factorisation each, one for all."""
+    """Return all spectral measures of one matrix: by a factorisation each, and by one for all."""
     x = np.random.default_rng(0).standard_normal((1000, 256))
     measures = [m for m in catalogue((8,), [(0.08, 0.5)], 0.9, 16, (0, 0.1, 0.4, 1)) if m.input == "spectrum"]
     variants = [(m, v) for m in measures for v in m.variants if v.centred]
@@ -66,7 +65,7 @@ def spectra() -> tuple[Callable[[], object], Callable[[], object]]:
 
 
 def factorisation() -> tuple[Callable[[], object], Callable[[], object]]:
-    """Singular values and right vectors: full SVD, eigenvectors of the smaller Gram matrix."""
+    """Return singular values and right vectors: by full SVD, and by eigenvectors of the smaller Gram matrix."""
     x = np.random.default_rng(0).standard_normal((1000, 256))
     return lambda: np.linalg.svd(x - x.mean(0), full_matrices=False), lambda: factorise(x, centred=True, k=8)
 
