@@ -9,7 +9,8 @@ import pytest
 from stages.drift.compared_models import ComparedModel
 from stages.drift.comparisons import SIZES
 from stages.drift.depth_curves import DepthCurve
-from stages.drift.metrics import late_share, summarise
+from stages.drift.metrics import MEAN_W2_KEYS, SIZE_CHANGES, late_share, summarise
+from stages.drift.params import BASES
 from tests.support import drift_study as study
 
 HALVES, ERROR = 15, 0.01
@@ -132,3 +133,8 @@ def test_too_few_layers_are_said_and_stop_nothing(caplog):
         metrics, found = of_base(FLAT[:3])
     assert "base has 3 points of layers: too few" in caplog.text
     assert metrics["layers"] == {} and found["transitions"].empty and found["course"].empty
+
+
+def test_every_basis_and_every_size_has_a_key():
+    assert {f"w2_{basis}_mean": key for basis, key in MEAN_W2_KEYS.items()} == {key: key for key in MEAN_W2_KEYS.values()}
+    assert tuple(MEAN_W2_KEYS) == BASES and tuple(SIZE_CHANGES) == SIZES

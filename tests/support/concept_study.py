@@ -33,7 +33,7 @@ COMPARISONS = {
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word; any other word is two."""
+    """Return a tokenizer with one token a word; any other word is two."""
     vocabulary = {"<pad>": 0, "<bos>": 1, "<eos>": 2} | {
         word: i for i, word in enumerate((*PLAIN, *WORDS, "un", "##known"), 3)
     }
@@ -46,7 +46,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def checkpoint(folder: Path, family: str, seed: int, near: Path | None = None) -> Path:
-    """A random model of the family with this tokenizer; ``near`` another, a little changed."""
+    """Save a random model of the family with this tokenizer; ``near`` another, a little changed."""
     tokens = tokenizer()
     config = CONFIGS[family]()
     config.get_text_config().vocab_size = len(tokens)
@@ -63,11 +63,11 @@ def checkpoint(folder: Path, family: str, seed: int, near: Path | None = None) -
 
 
 def register(project: Path, name: str, folder: Path, family: str) -> None:
-    """As `fetch` leaves a local model."""
+    """Register a local model as `fetch` leaves it."""
     pointer = {"path": str(folder), "paradigm": "other", "resolved_revision": "local", "weight_hash": "",
                "architecture": family.replace("gpt_neox_sequential", "gpt_neox"), "precision": None, "prompt_format": "plain"}  # fmt: skip
     (project / f"data/models/{name}").mkdir(parents=True)
-    (project / f"data/models/{name}/model.json").write_text(json.dumps(pointer))
+    (project / f"data/models/{name}/model.json").write_text(json.dumps(pointer), encoding="utf-8")
 
 
 def documents(count: int = 120) -> list[str]:
@@ -82,8 +82,8 @@ def documents(count: int = 120) -> list[str]:
 
 
 def small() -> dict:
-    """The committed parameters, made small, for models named one and two."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    """Return the committed parameters, made small, for models named one and two."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["study"] |= {"seeds": [], "models": {"one": "one", "two": "one"}}
     params["trace"]["text"] = "toy"
     params["concepts"] |= {
@@ -100,18 +100,18 @@ def small() -> dict:
 
 
 def write_params(project: Path, params: dict) -> None:
-    (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
 
 
 def prepare(project: Path, family: str = "llama") -> dict:
-    """Models one and two of a family, the text, the hierarchy; returns the parameters."""
+    """Make models one and two of a family, the text, the hierarchy; returns the parameters."""
     first = checkpoint(project / "checkpoints/one", family, 0)
     second = checkpoint(project / "checkpoints/two", family, 1, first)
     for name, folder in (("one", first), ("two", second)):
         register(project, name, folder, family)
     text = project / "data/trace/texts/toy.jsonl"
     text.parent.mkdir(parents=True)
-    text.write_text("".join(json.dumps({"text": one}) + "\n" for one in documents()))
+    text.write_text("".join(json.dumps({"text": one}) + "\n" for one in documents()), encoding="utf-8")
     write_hierarchy(project)
     params = small()
     write_params(project, params)

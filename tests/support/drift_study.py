@@ -13,12 +13,12 @@ from tests.support.drift_toy import clusters
 from tests.support.project import ROOT
 
 PROMPTS, PER_PROMPT, D, POINTS = 32, 2, 8, 8
+# |shift| between neighbouring depths, along one direction.
 STEPS = np.array([0.5, 0.4, 0.6, 0.5, 0.3, 0.5, 0.4])
-"""|shift| between neighbouring points, along one direction."""
+# |shift| of a sibling from its reference at every depth, along another direction.
 MOVED = 0.2
-"""|shift| of a sibling from its reference at every point, along another direction."""
 TASKS = ("one", "two")
-COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text())
+COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 SMALL = COMMITTED["drift"] | {
     "organisms": ["base", "sft"], "prompts": PROMPTS, "blocks": 8, "components": 4, "projections": 20, "draws": 40, "basis": "raw"
 }  # fmt: skip
@@ -29,7 +29,7 @@ def params(**changes) -> Drift:
 
 
 def rows(prompts: int = PROMPTS) -> SampledTokens:
-    """Position 0 of every prompt beside its drawn tokens."""
+    """Return position 0 of every prompt beside its drawn tokens."""
     prompt = np.repeat(np.arange(prompts), PER_PROMPT + 1)
     return SampledTokens(prompt, np.tile(np.arange(PER_PROMPT + 1) * 3, prompts), "tokens")
 
@@ -37,9 +37,9 @@ def rows(prompts: int = PROMPTS) -> SampledTokens:
 def values(
     seed: int = 0, steps: np.ndarray = STEPS, moved: float = 0.0, sink: float = 1.0, prompts: int = PROMPTS
 ) -> np.ndarray:
-    """(points, rows, d): a cloud shifted by ``steps``, all of it by ``moved``; position 0 is ``sink`` times as long."""
+    """Return (depths, rows, d): a cloud shifted by ``steps``, all of it by ``moved``; position 0 ``sink`` times as long."""
     start = clusters(3, prompts, PER_PROMPT + 1, D, seed).values + 5.0  # (rows, d)
-    path = np.concatenate([[0.0], np.cumsum(steps)])  # (points,)
+    path = np.concatenate([[0.0], np.cumsum(steps)])  # (depths,)
     shifted = start[None] + path[:, None, None] * np.eye(D)[1] + moved * np.eye(D)[2]
     shifted[:, rows(prompts).position == 0] *= sink
     return shifted
@@ -48,7 +48,7 @@ def values(
 def write(
     folder: Path, model: str, seed: int = 0, moved: float = 0.0, token_hash: str = "tokens", states: bool = True
 ) -> Path:
-    """A model with an earlier checkpoint, half as far moved, and an untrained state whose layers lie far apart."""
+    """Write a model with an earlier checkpoint, half as far moved, and an untrained state whose layers lie far apart."""
     found = [(state(FINAL, 20), {task: values(seed + number, moved=moved) for number, task in enumerate(TASKS)})]
     if states:
         early = {task: values(seed + number, moved=moved - 0.1) for number, task in enumerate(TASKS)}
@@ -65,10 +65,10 @@ def state(name: str, step: int) -> ModelState:
 
 
 def project(folder: Path, **changes) -> Path:
-    """A project folder with samples of a base and its sibling."""
+    """Make a project folder with samples of a base and its sibling."""
     content = COMMITTED | {"drift": SMALL | changes}
     content["study"] = COMMITTED["study"] | {"tasks": list(TASKS), "seeds": [0]}
-    (folder / "params.yaml").write_text(yaml.safe_dump(content))
+    (folder / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     samples = folder / "data/drift/samples"
     write(samples, "base-s0")
     write(samples, "sft-s0", moved=MOVED)

@@ -22,6 +22,8 @@ GAP, RADIUS = 4.0, 1.0
 
 
 class Cloud(NamedTuple):
+    """Tokens of prompts, in clusters."""
+
     values: np.ndarray
     """(rows, d)"""
     prompt: np.ndarray
@@ -52,12 +54,12 @@ class Course(NamedTuple):
     identity_cost: np.ndarray
 
 
+# From the values (rows, d) and the clusters (rows,) to the cloud after a step.
 Move = Callable[[np.ndarray, np.ndarray], Moved]
-"""Of the values (rows, d) and the clusters (rows,)."""
 
 
 def clusters(count: int, prompts: int, per_prompt: int, d: int, seed: int, shared: float = 0.5) -> Cloud:
-    """``prompts`` of ``per_prompt`` tokens, every prompt with tokens of all ``count`` clusters in turn.
+    """Return ``prompts`` of ``per_prompt`` tokens, every prompt with tokens of all ``count`` clusters in turn.
 
     Around its centre a token lies at shared x (the prompt's place) + (1 - shared) x (its own), both uniform in the ball.
     """
@@ -70,18 +72,18 @@ def clusters(count: int, prompts: int, per_prompt: int, d: int, seed: int, share
 
 
 def ball(generator: np.random.Generator, rows: int, d: int) -> np.ndarray:
-    """(rows, d) uniform in the ball of `RADIUS`: variance RADIUS² / (d + 2) in each dimension."""
+    """Return (rows, d) uniform in the ball of `RADIUS`: variance RADIUS² / (d + 2) in each dimension."""
     normal = generator.standard_normal((rows, d))
     return RADIUS * generator.random((rows, 1)) ** (1 / d) * normal / np.linalg.norm(normal, axis=1, keepdims=True)
 
 
 def intraclass_correlation(shared: float) -> float:
-    """Of two tokens of one prompt, each from its cluster's centre, in every dimension."""
+    """Return the correlation of two tokens of one prompt, each from its cluster's centre, in every dimension."""
     return shared**2 / (shared**2 + (1 - shared) ** 2)
 
 
 def course(start: Cloud, moves: Sequence[Move]) -> Course:
-    """Layer 0 is the start, layer i + 1 comes of layer i by the i-th move."""
+    """Apply the moves: layer 0 is the start, layer i + 1 comes of layer i by the i-th move."""
     values, steps = [start.values], []
     for move in moves:
         steps.append(move(values[-1], start.cluster))
@@ -91,13 +93,13 @@ def course(start: Cloud, moves: Sequence[Move]) -> Course:
 
 
 def shift(by: np.ndarray) -> Move:
-    """x + ``by``: W2 = |by|."""
+    """Shift all rows: x + ``by``; W2 = |by|."""
     cost = float(np.square(by).sum())
     return lambda x, _: Moved(x + by, cost**0.5, cost)
 
 
 def compress(factor: float) -> Move:
-    """m + ``factor`` (x - m) about the mean m: W2 = |1 - factor| sqrt(total variance); above 1 it spreads."""
+    """Compress about the mean m: m + ``factor`` (x - m); W2 = |1 - factor| sqrt(total variance); above 1 it spreads."""
     if not factor >= 0:
         raise ValueError(f"factor {factor}: expected 0 or more, or the identity is not optimal")
 
@@ -109,7 +111,7 @@ def compress(factor: float) -> Move:
 
 
 def rotate(angle: float, axes: tuple[int, int] = (0, 1)) -> Move:
-    """By ``angle`` about the mean in the plane of two axes: the identity costs 2 (1 - cos angle) x the variance in it."""
+    """Rotate by ``angle`` about the mean in the plane of two axes: the identity costs 2 (1 - cos angle) x the variance in it."""
     i, j = axes
 
     def move(x: np.ndarray, _: np.ndarray) -> Moved:
@@ -123,7 +125,10 @@ def rotate(angle: float, axes: tuple[int, int] = (0, 1)) -> Move:
 
 
 def merge(one: int, other: int, by: float) -> Move:
-    """Clusters ``one`` and ``other``, its right neighbour, step ``by`` / 2 towards each other along axis 0, without overlap."""
+    """Merge clusters: ``one`` and ``other``, its right neighbour, step ``by`` / 2 towards each other along axis 0.
+
+    They must not overlap.
+    """
 
     def move(x: np.ndarray, cluster: np.ndarray) -> Moved:
         return _along_axis(x, by / 2 * ((cluster == one).astype(float) - (cluster == other)))
@@ -132,7 +137,7 @@ def merge(one: int, other: int, by: float) -> Move:
 
 
 def split(which: int, by: float) -> Move:
-    """The halves of cluster ``which`` on either side of its median on axis 0 step ``by`` / 2 apart."""
+    """Split a cluster: the halves of ``which`` on either side of its median on axis 0 step ``by`` / 2 apart."""
 
     def move(x: np.ndarray, cluster: np.ndarray) -> Moved:
         own = cluster == which
@@ -142,7 +147,7 @@ def split(which: int, by: float) -> Move:
 
 
 def _along_axis(x: np.ndarray, step: np.ndarray) -> Moved:
-    """Each row by its ``step`` (rows,) on axis 0; ValueError where rows would change their order there."""
+    """Move each row by its ``step`` (rows,) on axis 0; ValueError where rows would change their order there."""
     moved = x.copy()
     moved[:, 0] += step
     if (np.diff(moved[np.argsort(x[:, 0]), 0]) < 0).any():

@@ -15,7 +15,7 @@ TOKENS = tokenise(tiny_tokenizer(), PROMPTS, [f"p{i}" for i in range(len(PROMPTS
 
 
 def collect(model, tokens, sites, aggregations, budget, planned=None):
-    """(aggregation, hook) -> rows of every prompt, in prompt order: (d_model,), or (length, d_model) for all_tokens."""
+    """Return (aggregation, hook) -> rows of every prompt, in prompt order: (d_model,), or (length, d_model) for all_tokens."""
     found = {}
 
     def put(rows, reduced):
@@ -30,7 +30,7 @@ def collect(model, tokens, sites, aggregations, budget, planned=None):
 
 
 def naive(model, ids, site_names):
-    """Residual stream (length, d_model) per hook, of one prompt alone."""
+    """Return the residual stream (length, d_model) per hook, of one prompt alone."""
     with torch.inference_mode(), capture(model, site_names) as seen:
         base_model(model)(input_ids=torch.tensor(ids)[None], use_cache=False)
     return {hook: hidden[0].numpy() for hook, hidden in seen.items()}

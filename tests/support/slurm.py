@@ -47,7 +47,7 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 
 
 def reason_against() -> str | None:
-    """Why no Slurm can be started here; None if one can."""
+    """Return why no Slurm can be started here; None if one can."""
     if missing := [program for program in PROGRAMS if not _find(program)]:
         return f"{', '.join(missing)} not found: install the packages slurm-wlm and munge"
     host = _host()
@@ -97,7 +97,7 @@ def slurm() -> Iterator[dict[str, str]]:
 
 
 def jobs(environment: dict[str, str], *options: str) -> dict[str, str]:
-    """Id, e.g. 7_0 -> state, e.g. RUNNING, of each job that has not ended; ``options`` are squeue's."""
+    """Return id, e.g. 7_0 -> state, e.g. RUNNING, of each job that has not ended; ``options`` are squeue's."""
     return dict(line.split() for line in _ask(environment, "squeue", "-h", "-r", "-o", "%i %T", *options).splitlines())
 
 
@@ -118,7 +118,7 @@ def _configure(folder: Path) -> None:
 
 
 def _daemons(folder: Path) -> Iterator[list[str]]:
-    """Commands that stay in the foreground, so that they end with this process's word."""
+    """Return the commands that stay in the foreground, so that they end with this process's word."""
     paths = {"key-file": "key", "socket": "socket", "pid-file": "pid", "seed-file": "seed", "log-file": "munge.log"}
     files = [f"--{option}={folder}/munge.{name}" for option, name in paths.items()]
     yield [_find("munged"), "--foreground", "--force", *files]
@@ -142,7 +142,7 @@ def _host() -> str:
 
 
 def _ask(environment: dict[str, str], *command: str) -> str:
-    """What it prints; nothing if it fails, e.g. because Slurm is not up yet."""
+    """Return what it prints; nothing if it fails, e.g. because Slurm is not up yet."""
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
     return done.stdout.strip() if done.returncode == 0 else ""
 

@@ -43,7 +43,7 @@ TINY_VISION = dict(
 
 
 def tiny_tokenizer():
-    """One token a word, w3 to w39, with <bos> in front."""
+    """Return a tokenizer with one token a word, w3 to w39, and <bos> in front."""
     words = {"<pad>": 0, "<bos>": 1, "<eos>": 2} | {f"w{i}": i for i in range(3, VOCABULARY)}
     tokenizer = Tokenizer(models.WordLevel(words))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -54,7 +54,7 @@ def tiny_tokenizer():
 
 
 def tiny_model(family: str) -> hf.PreTrainedModel:
-    """Random weights, large enough that every sublayer matters."""
+    """Return a model with random weights, large enough that every sublayer matters."""
     torch.manual_seed(0)
     model = hf.AutoModelForCausalLM.from_config(CONFIGS[family]()).eval()
     with torch.no_grad():
@@ -64,7 +64,7 @@ def tiny_model(family: str) -> hf.PreTrainedModel:
 
 
 def reading_tokenizer():
-    """The tiny tokenizer with every other word read as w3, so that it takes any text."""
+    """Return the tiny tokenizer with every other word read as w3, so that it takes any text."""
     tokenizer = tiny_tokenizer()
     tokenizer.backend_tokenizer.model = models.WordLevel(tokenizer.get_vocab(), unk_token="w3")
     return tokenizer
@@ -89,7 +89,7 @@ WIDE_CONFIGS = {
 
 
 def save_wide_model(family: str, folder) -> hf.PreTrainedModel:
-    """A random model of width 64, saved with its tokenizer."""
+    """Save a random model of width 64 with its tokenizer."""
     torch.manual_seed(0)
     model = hf.AutoModelForCausalLM.from_config(WIDE_CONFIGS[family]()).eval()
     model.save_pretrained(folder)
@@ -147,6 +147,6 @@ def save_llama_gguf(path, extra: dict | None = None) -> hf.PreTrainedModel:
 
 
 def interleaved(weight, heads: int):
-    """Rows of a head's two rotary halves, alternating: the order of llama.cpp."""
+    """Return the rows of a head's two rotary halves, alternating: the order of llama.cpp."""
     rows, columns = weight.shape
     return weight.view(heads, 2, rows // heads // 2, columns).transpose(1, 2).reshape(rows, columns)
