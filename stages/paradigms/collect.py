@@ -15,13 +15,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages.activations.params import Collect
-from stages.activations.tokens import tokenise
 from stages.models.checkpoint import find_checkpoint, open_checkpoint
 from stages.models.loading import load_tokenizer
+from stages.paradigms.activation_files import record_task
+from stages.paradigms.prompt_tokens import tokenise_rows
 from stages.paradigms.reasoning import continuations
-from stages.paradigms.recording import record_task
 from stages.paradigms.scheduler import Work, compute_missing, device_kind
-from stages.paradigms.shards import plan
+from stages.paradigms.shards import plan_shards
 from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder, write_json
 from stages.shared.params import load
@@ -32,6 +32,7 @@ ACTIVATIONS = Path("data/activations")
 
 
 def main(name: str, reference: str) -> None:
+    """Compute the shards of every task that are missing; write one checked activation file a task, and its report."""
     work = plan_work(name, reference)
     compute_missing(work)
     with atomic_folder(ACTIVATIONS / name) as folder:
@@ -42,7 +43,7 @@ def main(name: str, reference: str) -> None:
 
 
 def plan_work(name: str, reference: str) -> Work:
-    """Everything that can be wrong without a forward pass is found here."""
+    """Return the work of `main`; raises every error that needs no forward pass: of params, tasks, models and tokens."""
     params, tasks = load("collect", Collect), all_tasks(load("study", Study))
     prompts = {task: read_tasks([task], "held_out", params.prompts) for task in tasks}
     checkpoint = open_checkpoint(name)
@@ -51,9 +52,8 @@ def plan_work(name: str, reference: str) -> Work:
     precision, kind = checkpoint.precision or params.precision, device_kind()
     plans = []
     for task, rows in prompts.items():
-        texts, ids = [row["prompt"] for row in rows], [row["id"] for row in rows]
-        tokens = tokenise(tokenizer, texts, ids, checkpoint.prompt_format, continuations(task, rows, params))
-        plans.append(plan(checkpoint, precision, task, tokens, params, kind))
+        tokens = tokenise_rows(rows, tokenizer, checkpoint.prompt_format, continuations(task, rows, params))
+        plans.append(plan_shards(checkpoint, precision, task, tokens, params, kind))
     return Work(checkpoint, precision, kind, plans, params)
 
 

@@ -1,7 +1,9 @@
-"""Many models against one reference on one site: preservation, effective rank and CKA of each.
+"""Preservation, its index, effective rank and CKA of many models against one reference: a second, fast implementation.
 
-The numbers are those of the records (`stages/paradigms/site_records.py`), without intervals: what depends on the reference alone
-is computed once, so that a further model costs its own factorisations only.
+Its twin is `stages/paradigms/variant_records.py` (`_BasisScores` and the measures of geometry/registry.py), which
+computes the same numbers with intervals; tests/paradigms/test_fast_scores.py holds the two equal. This one factorises
+what depends on the reference alone once, so that a further model costs its own factorisations only: `perturb` scores
+dozens of models at a time.
 """
 
 from __future__ import annotations
@@ -14,14 +16,12 @@ from stages.geometry.resampling import joint_rows
 from stages.geometry.similarity import debiased_cka
 from stages.geometry.spectrum import effective_rank, factorise
 from stages.geometry.subspace import preservation, preservation_sweep
+from stages.paradigms.constancy import is_constant
 from stages.statistics.ceiling import adjusted_index, noise_ceiling
 
-CONSTANT = 1e-10
-"""Variance over mean square; rounding of float32 leaves 1e-14."""
 
-
-class Reference(NamedTuple):
-    """One layer of the reference, and what every model is compared by."""
+class ReferenceLayer(NamedTuple):
+    """One layer of the reference, factorised for the comparison with every model."""
 
     rows: np.ndarray
     """(n, d), a row per prompt"""
@@ -30,9 +30,9 @@ class Reference(NamedTuple):
     basis: np.ndarray
     """(d, k) leading directions on all prompts, centred"""
     halves: np.ndarray
-    """(R, 2, d, k) the same on the halves"""
-    within: np.ndarray
-    """(R,) preservation between its own halves"""
+    """(R, 2, d, k) leading directions on the two halves"""
+    within_reference: np.ndarray
+    """(R,) preservation between the two halves of the reference"""
     chance: float
 
 
@@ -40,34 +40,38 @@ class Scores(NamedTuple):
     """Centred scores of one layer of one model; NaN where a side has no variance over the prompts."""
 
     preservation: float
-    """on the same prompts"""
+    """score on the same prompts"""
     index: float
-    """adjusted: 1 as like the reference as sampling noise allows, 0 chance"""
+    """adjusted index: 1 as like the reference as sampling noise allows, 0 chance"""
     effective_rank: float
     cka: float
 
 
-def references_of(cloud: np.ndarray, quarters: np.ndarray, k: int, chance: float) -> list[Reference]:
-    """`reference_of` every layer of ``cloud`` (layers, n, d)."""
-    return [reference_of(rows, quarters, k, chance) for rows in cloud]
+def reference_layers(x: np.ndarray, quarters: np.ndarray, k: int, chance: float) -> list[ReferenceLayer]:
+    """Return `reference_layer` of every layer of the reference's activations ``x`` (layers, n, d)."""
+    return [reference_layer(rows, quarters, k, chance) for rows in x]
 
 
-def reference_of(rows: np.ndarray, quarters: np.ndarray, k: int, chance: float) -> Reference:
-    """Factorise ``rows`` (n, d) of the reference and the halves that ``quarters`` (R, 4, q) make up, once."""
+def reference_layer(rows: np.ndarray, quarters: np.ndarray, k: int, chance: float) -> ReferenceLayer:
+    """Factorise ``rows`` (n, d) of the reference, and the halves that ``quarters`` (R, 4, q) make up, into ``k`` directions.
+
+    ``chance``: preservation of random subspaces (`stages/geometry/subspace.py`).
+    """
     sides = quarters.reshape(len(quarters), 2, -1)  # the first pair of complementary halves, as in the records
     halves = factorise(rows[sides], True, k).basis
-    return Reference(rows, sides, factorise(rows, True, k).basis, halves, _score(halves[:, 0], halves[:, 1]), chance)
+    within_reference = _score(halves[:, 0], halves[:, 1])
+    return ReferenceLayer(rows, sides, factorise(rows, True, k).basis, halves, within_reference, chance)
 
 
-def compare(reference: Reference, rows: np.ndarray) -> Scores:
+def compare(reference: ReferenceLayer, rows: np.ndarray) -> Scores:
     """Score ``rows`` (n, d) of a model against the reference, paired by prompt."""
-    if _constant(reference.rows) or _constant(rows):
+    if is_constant(reference.rows) or is_constant(rows):
         return Scores(*[float("nan")] * len(Scores._fields))
     k = reference.basis.shape[-1]
     whole = factorise(rows, True, k)
     halves = factorise(rows[reference.sides], True, k).basis  # (R, 2, d, k)
     cross = (_score(reference.halves[:, 0], halves[:, 1]) + _score(reference.halves[:, 1], halves[:, 0])) / 2  # (R,)
-    ceiling = noise_ceiling(reference.within, _score(halves[:, 0], halves[:, 1]))  # (R,)
+    ceiling = noise_ceiling(reference.within_reference, _score(halves[:, 0], halves[:, 1]))  # (R,)
     return Scores(
         preservation=float(preservation(reference.basis, whole.basis)),
         index=float(adjusted_index(cross.mean(), ceiling.mean(), reference.chance)),
@@ -77,10 +81,5 @@ def compare(reference: Reference, rows: np.ndarray) -> Scores:
 
 
 def _score(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`preservation` between bases (R, d, k): (R,)."""
+    """Return `preservation` between bases (R, d, k): (R,)."""
     return preservation_sweep(a, b, [a.shape[-1]])[0]
-
-
-def _constant(x: np.ndarray) -> bool:
-    """No variance over prompts (n, d), as where every prompt ends in the same token."""
-    return bool(x.var(axis=0).sum() <= CONSTANT * np.square(x).sum(axis=1).mean())

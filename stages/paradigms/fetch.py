@@ -36,9 +36,10 @@ log = logging.getLogger(__name__)
 
 
 def main(slug: str) -> None:
+    """Find the files of ``slug``, try the model out, and write its pointer and its smoke record."""
     entry = load_entry(slug)
     precision = entry.precision or load("collect.precision", ComputePrecision).root
-    checkpoint = find(slug, entry)
+    checkpoint = pin_checkpoint(slug, entry)
     pointer = entry.model_dump(exclude_defaults=True) | {
         "resolved_revision": checkpoint.resolved_revision,
         "architecture": checkpoint.architecture,
@@ -54,16 +55,16 @@ def main(slug: str) -> None:
     log.info("%s: %s at %s", slug, checkpoint.architecture, checkpoint.resolved_revision)
 
 
-def find(slug: str, entry: Model) -> Checkpoint:
-    """The files of ``entry``, downloaded where they are on the hub."""
+def pin_checkpoint(slug: str, entry: Model) -> Checkpoint:
+    """Return the files of ``entry``, downloaded where they are on the hub, with architecture and weight hash."""
     if entry.hub is not None:
         commit = resolve_commit(entry.hub, entry.revision)
         folder, gguf = download(entry.hub, commit), None
     else:
         commit, (folder, gguf) = LOCAL, local_files(slug, entry.path)
-    found = Checkpoint(slug, folder, entry.paradigm, commit, "", "", entry.precision, entry.prompt_format, gguf)
-    family = require_family(architecture(folder) if gguf is None else load_config(found).model_type)
-    return found._replace(architecture=family, weight_hash=weight_hash(folder, gguf))
+    checkpoint = Checkpoint(slug, folder, entry.paradigm, commit, "", "", entry.precision, entry.prompt_format, gguf)
+    family = require_family(architecture(folder) if gguf is None else load_config(checkpoint).model_type)
+    return checkpoint._replace(architecture=family, weight_hash=weight_hash(folder, gguf))
 
 
 if __name__ == "__main__":

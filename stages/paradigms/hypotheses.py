@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.paradigms.layer_curves import curve, has, values
+from stages.paradigms.layer_values import is_measured, layer_values, plain_values
 from stages.paradigms.params import Hypotheses, Hypothesis
 from stages.paradigms.training_metrics import Training, read_training
 from stages.shared.params import ParamsError
@@ -22,7 +22,7 @@ LEGACY = {"preservation_index": ("preservation", "raw_legacy"), "effective_rank"
 MATCHED = {"at_matched_displacement": "displacement", "at_matched_kl": "kl"}
 
 
-def pairs_of(hypothesis: Hypothesis, study: Study) -> list[tuple[str, str]]:
+def model_pairs(hypothesis: Hypothesis, study: Study) -> list[tuple[str, str]]:
     """Return the (more, less) models, one pair a family; none when an organism is left out of this study.
 
     Raises ParamsError on a name that is neither an organism nor a model of the study.
@@ -46,12 +46,12 @@ def pairs_of(hypothesis: Hypothesis, study: Study) -> list[tuple[str, str]]:
         raise ParamsError(
             f"hypotheses.declared: {hypothesis.name} compares an organism with a model of study.models ({' and '.join(sides)}): they have no common base"
         )
-    if left_out(hypothesis, study):
+    if missing_organisms(hypothesis, study):
         return []
     return [(f"{hypothesis.more}-s{seed}", f"{hypothesis.less}-s{seed}") for seed in study.seeds]
 
 
-def left_out(hypothesis: Hypothesis, study: Study) -> list[str]:
+def missing_organisms(hypothesis: Hypothesis, study: Study) -> list[str]:
     """Return the organisms of the hypothesis that this study does not run."""
     return [
         name for name in (hypothesis.more, hypothesis.less) if name not in study.models and name not in study.organisms
@@ -63,7 +63,7 @@ def assess(params: Hypotheses, study: Study, k: int, records: Path, training: Pa
 
     A row is one of `plots/hypotheses.csv`; `metrics.hypothesis_metrics` chooses from it. ``k``: leading directions of
     preservation. ``records``, ``training``: the folders of the measured models' tables and of the training records.
-    Raises ParamsError and TableError as `pairs_of`, `layer_curves.curve` and `read_training` do.
+    Raises ParamsError and TableError as `model_pairs`, `layer_values.layer_values` and `read_training` do.
     """
     rows = [_estimate(hypothesis, params, study, k, records, training) for hypothesis in params.declared]
     tested = [row for row in rows if "estimate" in row]
@@ -80,19 +80,19 @@ def _estimate(hypothesis: Hypothesis, params: Hypotheses, study: Study, k: int, 
         "hypothesis": hypothesis.name,
         **hypothesis.model_dump(include={"quantity", "more", "less", "effect", "aggregation"}),
     }
-    pairs = pairs_of(hypothesis, study)
-    if absent := left_out(hypothesis, study):
+    pairs = model_pairs(hypothesis, study)
+    if absent := missing_organisms(hypothesis, study):
         return row | {
             "verdict": f"not tested: {' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not in study.organisms"
         }
     if not pairs:
         return row | {"verdict": "not tested: study.seeds is empty"}
-    curves = [
+    values = [
         tuple(_quantity(records / model, hypothesis, params.site, k, all_tasks(study)) for model in pair)
         for pair in pairs
     ]
     try:
-        estimates = contrast(curves, 1 - params.alpha, params.families_for_paradigms)  # estimate, low, high, p …
+        estimates = contrast(values, 1 - params.alpha, params.families_for_paradigms)  # estimate, low, high, p …
     except ValueError as error:
         return row | {"verdict": f"not tested: {error}"}
     row |= {"families": len(pairs), "scope": scope(len(pairs), params.families_for_paradigms), **estimates._asdict()}
@@ -101,11 +101,11 @@ def _estimate(hypothesis: Hypothesis, params: Hypotheses, study: Study, k: int, 
 
 
 def _quantity(folder: Path, hypothesis: Hypothesis, site: str, k: int, tasks: Sequence[str]) -> LayerValues:
-    """Return a model's curve of the hypothesis' quantity; effective ranks as logarithms, for relative differences."""
+    """Return a model's values of the hypothesis' quantity along layers; effective ranks as logarithms, for relative differences."""
     location = (hypothesis.aggregation, site, tasks)
     if hypothesis.quantity == "preservation_index":
-        return curve(folder, "preservation", f"centred_k{k}", "index", *location)
-    return curve(folder, "effective_rank", "centred_singular", "value", *location, np.log)
+        return layer_values(folder, "preservation", f"centred_k{k}", "index", *location)
+    return layer_values(folder, "effective_rank", "centred_singular", "value", *location, np.log)
 
 
 def _distances(
@@ -148,10 +148,10 @@ def _unmatched(distance: str | None, recorded: bool, gap: float, largest_gap: fl
 def _legacy(records: Path, pair: tuple[str, str], hypothesis: Hypothesis, site: str, tasks: Sequence[str]) -> dict:
     """Return the prior study's tests on its own kind of number, layers as samples, tasks averaged; of one family, as there."""
     variant = LEGACY[hypothesis.quantity]
-    if not all(has(records / model, *variant, hypothesis.aggregation, site) for model in pair):
+    if not all(is_measured(records / model, *variant, hypothesis.aggregation, site) for model in pair):
         return {}  # measured at the study's own position only
     more, less = (
-        values(records / model, *variant, hypothesis.aggregation, site, tasks).mean(axis=0) for model in pair
+        plain_values(records / model, *variant, hypothesis.aggregation, site, tasks).mean(axis=0) for model in pair
     )  # (layers,)
     finite = np.isfinite(more) & np.isfinite(less)
     if finite.sum() < 2:

@@ -1,19 +1,88 @@
-"""Parameters of the paradigm study: the groups `hypotheses`, `measure`, `paths`, `perturb` and `probe`."""
+"""Parameters of the paradigm study: the groups `measure`, `hypotheses`, `probe`, `perturb` and `paths`, in this order."""
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from stages.shared.checks import DecayRanks
 from stages.shared.params import Group
+from stages.shared.registry import did_you_mean
 from stages.shared.study import RECIPES, Study
+
+SIBLINGS = RECIPES[1:]
+Site = Literal["resid_pre", "resid_mid", "resid_post"]
+# One row per prompt: prompts are what is resampled, so all_tokens cannot be measured this way.
+Position = Literal["last_token", "mean", "reasoning_middle", "reasoning_end"]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Nulls(Group):
+    """Numbers of random draws behind each chance level."""
+
+    subspaces: int = Field(ge=100)
+    spectra: int = Field(ge=2)
+
+
+class Topology(Group):
+    """Clusters and loops of the cloud are measured so; they need the extra gudhi."""
+
+    points: int = Field(ge=10, le=1000)
+    """Prompts that are read, at most n / 2; the cost grows with their third power."""
+    draws: int = Field(ge=2)
+    """Gaussian clouds behind each chance level."""
+
+
+class MeasureParams(Group):
+    """The group `measure`: what is measured of a model's activations, and how surely."""
+
+    aggregation: Position
+    """The position in the text at which every measure is taken."""
+    positions: list[Position]
+    """Further positions, measured at interval_sites for what hypotheses may be about."""
+    unlike: list[Literal["precision", "prompt_format"]]
+    """Conditions in which a model may differ from its reference, because the comparison is about them."""
+    ks: list[int] = Field(min_length=1)
+    """Numbers of leading directions compared by preservation."""
+    headline_k: int
+    """The k of ks that metrics, hypotheses and figures report."""
+    interval_sites: list[Site]
+    """Sites whose centred measures get intervals over prompts."""
+    half_samples: int = Field(ge=12)
+    """Least number of halves behind each interval; they come in sixes, of which two serve preservation on the same prompts."""
+    plain_half_samples: int = Field(ge=6)
+    """Least number of halves behind baselines, ceilings and indices where no interval is asked for."""
+    confidence: float = Field(gt=0.5, lt=1)
+    decay_ranks: list[DecayRanks] = Field(min_length=1)
+    """Ranges of ranks: an exponent that depends on its range is no power law."""
+    bands: list[float] = Field(min_length=2)
+    """Bounds of the bands of ranks, shares of the rank, ascending."""
+    components_share: float = Field(gt=0, lt=1)
+    """Share of the variance that the counted components carry."""
+    legacy_k: int = Field(ge=1)
+    """Directions of the prior study's preservation; at most n / 8 and d / 4 are used."""
+    nulls: Nulls
+    topology: Topology | None
+    """How clusters and loops are measured at interval_sites, if they are."""
+    seed: int
+    """Seed of the half-samples and of the random draws."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> MeasureParams:
+        if min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
+            raise ValueError(f"ks: expected different numbers from 1 upwards, found {self.ks}")
+        if self.aggregation in self.positions or len(set(self.positions)) < len(self.positions):
+            raise ValueError(f"positions {self.positions}: expected different ones, and not {self.aggregation!r} again")
+        if self.headline_k not in self.ks:
+            raise ValueError(f"headline_k {self.headline_k} must be one of ks {self.ks}")
+        if self.bands != sorted(set(self.bands)) or self.bands[0] < 0 or self.bands[-1] > 1:
+            raise ValueError(f"bands: expected ascending shares from 0 to 1, found {self.bands}")
+        return self
 
 
 class Margins(Group):
-    """Of a difference of adjusted indices, or of a relative difference of effective ranks."""
+    """Sizes of a difference of adjusted indices, or of a relative difference of effective ranks."""
 
     strong: float = Field(gt=0)
     moderate: float = Field(gt=0)
@@ -29,17 +98,17 @@ class Margins(Group):
 
 
 class Hypothesis(Group):
-    """`more` has more of the quantity than `less`."""
+    """A claim that `more` has more of the quantity than `less`."""
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
     quantity: Literal["preservation_index", "effective_rank"]
     """Difference of adjusted indices, or of natural logarithms of effective ranks (about a relative difference)."""
     more: str
     less: str
-    """Organisms, compared within every family; or two slugs of study.models."""
+    """Both sides are organisms, compared within every family, or two slugs of study.models."""
     effect: Literal["total", "at_matched_displacement", "at_matched_kl", "on_policy"]
-    aggregation: Literal["last_token", "mean", "reasoning_middle", "reasoning_end"] = "last_token"
-    """Where in the text: the last token of the prompt, its mean, or a point of the reasoning."""
+    aggregation: Position = "last_token"
+    """Position in the text: the last token of the prompt, its mean, or a point of the reasoning."""
 
     @model_validator(mode="after")
     def _two_sides(self) -> Hypothesis:
@@ -49,12 +118,16 @@ class Hypothesis(Group):
 
 
 class Hypotheses(Group):
-    site: Literal["resid_pre", "resid_mid", "resid_post"]
+    """The group `hypotheses`: the declared claims, and when each is decided."""
+
+    site: Site
     """The estimate is the average over all layers of this site and over all tasks."""
     margins: Margins
     alpha: float = Field(gt=0, lt=0.5)
     matched_within: float = Field(gt=0)
+    """Largest relative gap at which a control counts as matched."""
     families_for_paradigms: int = Field(ge=3)
+    """Number of families from which on they are the sampled unit, and verdicts speak of paradigms."""
     declared: list[Hypothesis]
 
     @model_validator(mode="after")
@@ -65,100 +138,35 @@ class Hypotheses(Group):
         return self
 
 
-class Nulls(Group):
-    """Random draws behind each chance level."""
+class ProbeParams(Group):
+    """The group `probe`: how the sensitivity of a model and the update of its weights are measured."""
 
-    subspaces: int = Field(ge=100)
-    spectra: int = Field(ge=2)
-
-
-class Topology(Group):
-    """Clusters and loops of the cloud, with the extra gudhi."""
-
-    points: int = Field(ge=10, le=1000)
-    """Prompts read, at most n / 2; the cost grows with their third power."""
+    prompts: int = Field(ge=2)
+    """Number of prompts of each task, the first ones of the held-out split."""
     draws: int = Field(ge=2)
-    """Gaussian clouds behind each chance level."""
-
-
-class Measure(Group):
-    aggregation: Literal["last_token", "mean", "reasoning_middle", "reasoning_end"]
-    """One row per prompt: prompts are what is resampled, so all_tokens cannot be measured this way."""
-    positions: list[Literal["last_token", "mean", "reasoning_middle", "reasoning_end"]]
-    """Further ones, measured at interval_sites for what hypotheses may be about."""
-    unlike: list[Literal["precision", "prompt_format"]]
-    """Conditions in which a model may differ from its reference, because the comparison is about them."""
-    ks: list[int] = Field(min_length=1)
-    """Leading directions compared by preservation."""
-    headline_k: int
-    interval_sites: list[Literal["resid_pre", "resid_mid", "resid_post"]]
-    """Sites whose centred measures get intervals over prompts."""
-    half_samples: int = Field(ge=12)
-    """At least so many behind each interval; they come in sixes, of which two serve preservation on the same prompts."""
-    plain_half_samples: int = Field(ge=6)
-    """Behind baselines, ceilings and indices where no interval is asked for."""
+    """Random directions for each prompt."""
+    singular_prompts: int = Field(ge=2)
+    """Number of the first prompts that also get the top singular value."""
+    singular_tolerance: float = Field(gt=0, lt=1)
+    """Relative residual of a squared singular value at which the iteration stops."""
+    overlap_shares: list[Share] = Field(min_length=1)
+    """Leading singular directions of the base weight, as shares of the smaller side of a matrix."""
+    null_draws: int = Field(ge=1)
+    """Isotropic updates of each shape."""
     confidence: float = Field(gt=0.5, lt=1)
-    decay_ranks: list[DecayRanks] = Field(min_length=1)
-    """Ranges of ranks: an exponent that depends on its range is no power law."""
-    bands: list[float] = Field(min_length=2)
-    """Bounds of the bands of ranks, shares of the rank, ascending."""
-    components_share: float = Field(gt=0, lt=1)
-    """Of the variance, that the counted components carry."""
-    legacy_k: int = Field(ge=1)
-    """Directions of the prior study's preservation; at most n / 8 and d / 4 are used."""
-    nulls: Nulls
-    topology: Topology | None
-    """At interval_sites, where it is given."""
-    seed: int
-    """Of the half-samples and of the random draws."""
+    seed: int = Field(ge=0)
+    """Seed of directions and isotropic updates, the same for all models."""
 
     @model_validator(mode="after")
-    def _sound(self) -> Measure:
-        if min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
-            raise ValueError(f"ks: expected different numbers from 1 upwards, found {self.ks}")
-        if self.aggregation in self.positions or len(set(self.positions)) < len(self.positions):
-            raise ValueError(f"positions {self.positions}: expected different ones, and not {self.aggregation!r} again")
-        if self.headline_k not in self.ks:
-            raise ValueError(f"headline_k {self.headline_k} must be one of ks {self.ks}")
-        if self.bands != sorted(set(self.bands)) or self.bands[0] < 0 or self.bands[-1] > 1:
-            raise ValueError(f"bands: expected ascending shares from 0 to 1, found {self.bands}")
+    def _sound(self) -> ProbeParams:
+        if self.singular_prompts > self.prompts:
+            raise ValueError(f"singular_prompts {self.singular_prompts} must be at most prompts {self.prompts}")
+        if len(set(self.overlap_shares)) < len(self.overlap_shares):
+            raise ValueError(f"overlap_shares: every value may stand only once, found {self.overlap_shares}")
         return self
 
 
-class Paths(Group):
-    organisms: list[str]
-    """Of study.organisms, each against the base of its family."""
-    models: dict[str, str]
-    """Of study.models: its reference."""
-    site: Literal["resid_pre", "resid_mid", "resid_post"]
-    depths: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
-    """Layers, as shares of their number: 1 is the last one."""
-    prompts: int = Field(ge=8)
-    """Per task: the first so many."""
-    directions: int = Field(ge=2)
-    """Of the reference's tokens, onto which all paths are projected."""
-    degree: int = Field(ge=2)
-    """Levels of the truncated signature."""
-    kernel_order: int = Field(ge=1)
-    """Of the polynomials that solve the kernel's equation."""
-    half_samples: int = Field(ge=12)
-    confidence: float = Field(gt=0.5, lt=1)
-    seed: int
-    """Of half-samples and shuffles."""
-
-    @model_validator(mode="after")
-    def _without_repeats(self) -> Paths:
-        for name in ("organisms", "depths"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name}: every value may stand only once, found {values}")
-        return self
-
-
-SIBLINGS = RECIPES[1:]
-
-
-class Perturbed(Group):
+class PerturbedModel(Group):
     """A hub or local model whose update is taken apart."""
 
     reference: str
@@ -167,33 +175,35 @@ class Perturbed(Group):
     """Slug of the model at whose displacement its own line has a point; its own slug for none."""
 
 
-class Perturb(Group):
+class PerturbParams(Group):
+    """The group `perturb`: which models are compared with others that moved as far in other directions."""
+
     organisms: list[str]
-    """Of every family, each against its base."""
+    """Organisms of every family, each against its base."""
     like: str
     """Organism at whose displacement the lines of the others have a point."""
-    models: dict[str, Perturbed]
+    models: dict[str, PerturbedModel]
     """Hub and local models by slug."""
     draws: int = Field(ge=1)
-    """Of each random kind; the smallest p is 1 / (draws + 1)."""
+    """Number of draws of each random kind; the smallest p is 1 / (draws + 1)."""
     prompts: int = Field(ge=8)
-    """Per task: the first so many of the held-out split."""
+    """Number of prompts of each task, the first ones of the held-out split."""
     half_samples: int = Field(ge=6)
-    """At least so many behind each index; they come in sixes."""
+    """Least number of halves behind each index; they come in sixes."""
     interpolation: list[Annotated[float, Field(ge=0, le=1)]]
     """Points on the line from the reference (0) to the model (1), which is always one."""
     seed: int
 
     @field_validator("organisms", "like")
     @classmethod
-    def _known(cls, value: list[str] | str) -> list[str] | str:
+    def _siblings(cls, value: list[str] | str) -> list[str] | str:
         for name in [value] if isinstance(value, str) else value:
             if name not in SIBLINGS:
                 raise ValueError(f"unknown sibling {name!r}: {_hint(name)}allowed: {', '.join(SIBLINGS)}")
         return value
 
     @model_validator(mode="after")
-    def _sound(self) -> Perturb:
+    def _sound(self) -> PerturbParams:
         if len(set(self.organisms)) < len(self.organisms):
             raise ValueError(f"organisms: every one may stand only once, found {self.organisms}")
         for slug, model in self.models.items():
@@ -202,39 +212,44 @@ class Perturb(Group):
         return self
 
 
-def perturbed_models(perturb: Perturb, study: Study) -> list[str]:
-    """Every model whose update is taken apart, organisms first."""
+def perturbed_models(perturb: PerturbParams, study: Study) -> list[str]:
+    """Return the names of all models whose update is taken apart, organisms first."""
     return [f"{organism}-s{seed}" for seed in study.seeds for organism in perturb.organisms] + list(perturb.models)
 
 
 def _hint(word: str) -> str:
     if word == RECIPES[0]:
         return "the base is the reference of all, it has no update; "
-    close = difflib.get_close_matches(word, SIBLINGS, n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
+    return did_you_mean(word, SIBLINGS)
 
 
-class Probe(Group):
-    prompts: int = Field(ge=2)
-    """Per task: the first so many of the held-out split."""
-    draws: int = Field(ge=2)
-    """Random directions to a prompt."""
-    singular_prompts: int = Field(ge=2)
-    """Of the prompts, the first so many also get the top singular value."""
-    singular_tolerance: float = Field(gt=0, lt=1)
-    """Relative residual of a squared singular value at which the iteration stops."""
-    overlap_shares: list[Annotated[float, Field(gt=0, le=1)]] = Field(min_length=1)
-    """Leading singular directions of the base weight, as shares of the smaller side of a matrix."""
-    null_draws: int = Field(ge=1)
-    """Isotropic updates of each shape."""
+class PathParams(Group):
+    """The group `paths`: how token trajectories are compared."""
+
+    organisms: list[str]
+    """Names in study.organisms, each compared with the base of its family."""
+    models: dict[str, str]
+    """Slugs in study.models, each with its reference."""
+    site: Site
+    depths: list[Share] = Field(min_length=1)
+    """Layers, as shares of their number: 1 is the last one."""
+    prompts: int = Field(ge=8)
+    """Number of prompts of each task, the first ones that were collected."""
+    directions: int = Field(ge=2)
+    """Leading directions of the reference's tokens onto which all paths are projected."""
+    degree: int = Field(ge=2)
+    """Levels of the truncated signature."""
+    kernel_order: int = Field(ge=1)
+    """Order of the polynomials that solve the kernel's equation."""
+    half_samples: int = Field(ge=12)
     confidence: float = Field(gt=0.5, lt=1)
-    seed: int = Field(ge=0)
-    """Of directions and isotropic updates: the same for all models."""
+    seed: int
+    """Seed of half-samples and shuffles."""
 
     @model_validator(mode="after")
-    def _sound(self) -> Probe:
-        if self.singular_prompts > self.prompts:
-            raise ValueError(f"singular_prompts {self.singular_prompts} must be at most prompts {self.prompts}")
-        if len(set(self.overlap_shares)) < len(self.overlap_shares):
-            raise ValueError(f"overlap_shares: every value may stand only once, found {self.overlap_shares}")
+    def _without_repeats(self) -> PathParams:
+        for name in ("organisms", "depths"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}: every value may stand only once, found {values}")
         return self

@@ -69,8 +69,8 @@ def between_halves(contrasts: SignatureContrasts, first: np.ndarray, second: np.
     """Return the contrasts of one model's prompts ``first`` against its own ``second``, mean of the two models."""
     gram = contrasts.averages
     across = gram[np.ix_(first, second)]
-    within = gram[np.ix_(first, first)] + gram[np.ix_(second, second)]
-    return SignatureContrasts(within - across - across.T, within / 2)
+    inside = gram[np.ix_(first, first)] + gram[np.ix_(second, second)]
+    return SignatureContrasts(inside - across - across.T, inside / 2)
 
 
 def _compare(

@@ -26,8 +26,8 @@ from stages.paradigms.metrics import perturbation_metrics
 from stages.paradigms.params import Hypotheses, MeasureParams, PerturbParams
 from stages.paradigms.perturbation import update
 from stages.paradigms.perturbation_points import all_points, matched_t, moved_to
-from stages.paradigms.prompt_tokens import held_out_tokens
 from stages.paradigms.perturbed_records import perturbed_rows
+from stages.paradigms.prompt_tokens import held_out_tokens
 from stages.paradigms.tables import PERTURBED_TABLES
 from stages.shared.command import run_stage
 from stages.shared.files import write_json

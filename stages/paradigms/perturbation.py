@@ -33,12 +33,10 @@ from stages.models.loading import load_model
 
 Kind = Literal["isotropic", "spectrum_preserving", "negated", "interpolation"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-RANDOM: tuple[Kind, ...] = ("isotropic", "spectrum_preserving")
-"""The kinds of which there are draws; of the others there is one."""
+# Relative gap allowed between the displacement of base + u and the one left after rounding to the model's precision.
 ROUNDING = 0.02
-"""Relative gap allowed between the displacement wanted and the one left after rounding to the model's precision."""
+# Tensors that an error message names; the rest is counted.
 NAMED = 5
-"""Tensors that an error message names; the rest is counted."""
 
 
 class PerturbationError(ValueError):
@@ -46,7 +44,7 @@ class PerturbationError(ValueError):
 
 
 def update(base: Checkpoint, sibling: Checkpoint) -> dict[str, Tensor]:
-    """Δ = W_sibling - W_base of every parameter, float32 on the CPU, under the names of the loaded models.
+    """Return Δ = W_sibling - W_base of every parameter, float32 on the CPU, under the names of the loaded models.
 
     Both are read in float32 through `load_model`, whatever precision they are measured in; at most two models are
     in memory. Exact for weights stored in bfloat16 but for elements that moved by orders of magnitude.
@@ -59,7 +57,7 @@ def update(base: Checkpoint, sibling: Checkpoint) -> dict[str, Tensor]:
         )
     cpu = torch.device("cpu")
     return difference(
-        load_model(base, "float32", on=cpu), load_model(sibling, "float32", on=cpu), base.name, sibling.name
+        load_model(base, "float32", target=cpu), load_model(sibling, "float32", target=cpu), base.name, sibling.name
     )
 
 
@@ -67,29 +65,31 @@ def update(base: Checkpoint, sibling: Checkpoint) -> dict[str, Tensor]:
 def difference(
     base: nn.Module, sibling: nn.Module, base_name: str = "the base", sibling_name: str = "the sibling"
 ) -> dict[str, Tensor]:
-    """Δ of every parameter of two loaded models, float32 on the CPU; ``sibling``'s weights are not kept.
+    """Return Δ of every parameter of two loaded models, float32 on the CPU; ``sibling``'s weights are not kept.
 
     Raises PerturbationError, naming them, on parameters that only one has, that differ in shape, or that are
     quantised or not finite.
     """
-    ours, theirs = dict(base.named_parameters()), dict(sibling.named_parameters())
+    base_weights, sibling_weights = dict(base.named_parameters()), dict(sibling.named_parameters())
     wrong = {
-        f"only in {base_name}": [name for name in ours if name not in theirs],
-        f"only in {sibling_name}": [name for name in theirs if name not in ours],
+        f"only in {base_name}": [name for name in base_weights if name not in sibling_weights],
+        f"only in {sibling_name}": [name for name in sibling_weights if name not in base_weights],
         "of unlike shapes": [
-            f"{name} {tuple(ours[name].shape)} and {tuple(theirs[name].shape)}"
-            for name in ours
-            if name in theirs and ours[name].shape != theirs[name].shape
+            f"{name} {tuple(base_weights[name].shape)} and {tuple(sibling_weights[name].shape)}"
+            for name in base_weights
+            if name in sibling_weights and base_weights[name].shape != sibling_weights[name].shape
         ],
     }
     if any(wrong.values()):
-        found = "; ".join(f"{len(names)} {what}: {_listed(names)}" for what, names in wrong.items() if names)
-        raise PerturbationError(
-            f"{sibling_name} is no sibling of {base_name}, their parameters differ: {found}; take two checkpoints of one architecture"
+        differences = "; ".join(
+            f"{len(names)} {difference}: {_listed(names)}" for difference, names in wrong.items() if names
         )
-    _require_plain(ours)
-    _require_plain(theirs)
-    result = {name: theirs[name].float().cpu() - ours[name].float().cpu() for name in ours}
+        raise PerturbationError(
+            f"{sibling_name} is no sibling of {base_name}, their parameters differ: {differences}; take two checkpoints of one architecture"
+        )
+    _require_plain(base_weights)
+    _require_plain(sibling_weights)
+    result = {name: sibling_weights[name].float().cpu() - base_weights[name].float().cpu() for name in base_weights}
     if bad := [name for name, delta in result.items() if not delta.isfinite().all()]:
         raise PerturbationError(
             f"{sibling_name} minus {base_name} is not finite in {len(bad)} parameters: {_listed(bad)}; check both checkpoints"
@@ -97,20 +97,20 @@ def difference(
     return result
 
 
-class Perturbed(NamedTuple):
-    """What `perturbed` made of a model."""
+class AppliedUpdate(NamedTuple):
+    """The sizes of the update that `perturbed` gave to a model."""
 
     displacement: float
     """||W - W_base|| / ||W_base|| of the weights as they are, after rounding to the model's precision"""
-    wanted: float
-    """the same of base + u: the sibling's displacement, t times for interpolation"""
+    requested: float
+    """displacement of base + u before rounding: the sibling's, t times for interpolation"""
 
 
 @contextmanager
 def perturbed(
     model: nn.Module, delta: Mapping[str, Tensor], kind: Kind, draw: int = 0, seed: int = 0, t: float | None = None
-) -> Iterator[Perturbed]:
-    """Inside the context ``model``, which holds the base's weights, holds base + u; after it, the base's again.
+) -> Iterator[AppliedUpdate]:
+    """Let ``model``, which holds the base's weights, hold base + u inside the context; after it, the base's again.
 
     ``delta``: what `update` returned, one tensor for each parameter. ``t`` belongs to interpolation alone. The
     weights are written in place, so that hooks and ties hold, and restored bit for bit, also after an error.
@@ -125,30 +125,30 @@ def perturbed(
     weights = dict(model.named_parameters())
     _require_fit(weights, delta)
     _require_plain(weights)
-    before: dict[str, Tensor] = {}
+    originals: dict[str, Tensor] = {}
     try:
         with torch.no_grad():
-            moved = wanted = scale = 0.0  # sums of squares
+            moved = requested = scale = 0.0  # sums of squares
             for name, weight in weights.items():
-                before[name] = weight.detach().clone()
-                base = before[name].double()
+                originals[name] = weight.detach().clone()
+                base = originals[name].double()
                 u = perturb(name, delta[name].to(weight.device), kind, draw, seed, t)
                 weight.copy_(base + u)
                 moved += (weight.double() - base).square().sum().item()
-                wanted += u.square().sum().item()
+                requested += u.square().sum().item()
                 scale += base.square().sum().item()
-        result = Perturbed(_root_ratio(moved, scale), _root_ratio(wanted, scale))
+        result = AppliedUpdate(_root_ratio(moved, scale), _root_ratio(requested, scale))
         _require_resolved(result, {weight.dtype for weight in weights.values()})
         yield result
     finally:
         with torch.no_grad():
-            for name, weight in before.items():
+            for name, weight in originals.items():
                 weights[name].copy_(weight)
 
 
 @torch.no_grad()
 def perturb(name: str, delta: Tensor, kind: Kind, draw: int = 0, seed: int = 0, t: float | None = None) -> Tensor:
-    """u of the parameter ``name`` from its update ``delta`` (any shape): float64, same shape and device.
+    """Return u of the parameter ``name`` from its update ``delta`` (any shape): float64, same shape and device.
 
     ||u|| = ||delta|| up to rounding for every kind but interpolation, where it is t ||delta||. The random numbers
     come from the CPU whatever the device. Cost of spectrum_preserving: see `_rotated`; the others are linear in
@@ -171,7 +171,7 @@ def perturb(name: str, delta: Tensor, kind: Kind, draw: int = 0, seed: int = 0, 
 
 
 def _rotated(delta: Tensor, generator: np.random.Generator) -> Tensor:
-    """Q1 ``delta`` Q2' for Haar-random rotations Q1 and Q2: its singular values with Haar-random singular vectors.
+    """Return Q1 ``delta`` Q2' for Haar-random rotations Q1 and Q2: its singular values, Haar-random singular vectors.
 
     No singular value decomposition is needed, nor a square matrix of the longer side. For m >= n (else transposed):
     Q1 delta = F C, where C (n, n) is the triangular factor of delta and F (m, n) a Haar frame. Where m >= 2 n the
@@ -193,7 +193,7 @@ def _rotated(delta: Tensor, generator: np.random.Generator) -> Tensor:
 
 
 def _haar(normal: Tensor) -> Tensor:
-    """Haar-distributed orthonormal columns (m, n) from Gaussian ``normal`` (m, n), m >= n."""
+    """Return Haar-distributed orthonormal columns (m, n) from Gaussian ``normal`` (m, n), m >= n."""
     q, r = torch.linalg.qr(normal)
     return q * r.diagonal().sign()  # without the signs the distribution would be that of the QR's convention
 
@@ -237,11 +237,13 @@ def _require_plain(weights: Mapping[str, Tensor]) -> None:
         )
 
 
-def _require_resolved(found: Perturbed, dtypes: set[torch.dtype]) -> None:
-    if not abs(found.displacement - found.wanted) <= ROUNDING * found.wanted:  # so written, NaN is an error too
+def _require_resolved(applied: AppliedUpdate, dtypes: set[torch.dtype]) -> None:
+    if (
+        not abs(applied.displacement - applied.requested) <= ROUNDING * applied.requested
+    ):  # so written, NaN is an error too
         names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
         raise PerturbationError(
-            f"after rounding to {names} the displacement is {found.displacement:.3g}, wanted {found.wanted:.3g} within "
+            f"after rounding to {names} the displacement is {applied.displacement:.3g}, wanted {applied.requested:.3g} within "
             f"{ROUNDING:.0%}: load the model, and all that it is compared with, in float32"
         )
 

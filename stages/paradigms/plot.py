@@ -28,23 +28,24 @@ PLOTS = Path("plots")
 
 
 def main() -> None:
+    """Read every table of the study; write the table and the image of each figure."""
     study, measure, declared = load("study", Study), load("measure", MeasureParams), load("hypotheses", Hypotheses)
-    read = read_inputs(study, measure, load("perturb", PerturbParams))
+    inputs = read_inputs(study, measure, load("perturb", PerturbParams))
     k, site, confidence, margins = measure.headline_k, declared.site, measure.confidence, declared.margins
-    paths = displacement.paths(read.points)
-    known = displacement.distances(read.trained, paths)
+    paths = displacement.paths(inputs.points)
+    distances = displacement.distances(inputs.trained, paths)
     tables = {
-        "preservation": preservation.table(read.records, read.points, k, site),
-        "displacement": displacement.table(read.records, read.replicates, known, k, site, confidence),
+        "preservation": preservation.table(inputs.records, inputs.points, k, site),
+        "displacement": displacement.table(inputs.records, inputs.replicates, distances, k, site, confidence),
         "update_size": paths,
-        "scores": scores.table(read.everywhere, k, site, measure.aggregation),
-        "effective_rank": effective_rank.table(read.records, site),
-        "rarefaction": rarefaction.table(read.rarefaction, site),
-        "spectra": spectra.table(read.spectra, site),
-        "sensitivity": sensitivity.table(read.sensitivity, confidence),
-        "weights": weights.table(read.weights),
-        "training": training.curve_table(read.curves),
-        "accuracy": training.accuracy_table(read.trained),
+        "scores": scores.table(inputs.everywhere, k, site, measure.aggregation),
+        "effective_rank": effective_rank.table(inputs.records, site),
+        "rarefaction": rarefaction.table(inputs.rarefaction, site),
+        "spectra": spectra.table(inputs.spectra, site),
+        "sensitivity": sensitivity.table(inputs.sensitivity, confidence),
+        "weights": weights.table(inputs.weights),
+        "training": training.curve_table(inputs.curves),
+        "accuracy": training.accuracy_table(inputs.trained),
     }
     figures = {
         "preservation": preservation.draw(tables["preservation"], k, site),
@@ -57,11 +58,11 @@ def main() -> None:
         "weights": weights.draw(tables["weights"]),
         "training": training.draw(tables["training"], tables["accuracy"]),
         "hypotheses": hypotheses.draw(
-            read.tests, margins.strong, margins.moderate, margins.equivalent, 1 - declared.alpha
+            inputs.tests, margins.strong, margins.moderate, margins.equivalent, 1 - declared.alpha
         ),
     }
     save_all(tables, figures, PLOTS)
-    logging.info("%d figures of %d models in %s", len(figures), read.models, PLOTS)
+    logging.info("%d figures of %d models in %s", len(figures), inputs.models, PLOTS)
 
 
 if __name__ == "__main__":

@@ -11,39 +11,33 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from stages.activations.tokens import Tokens, tokenise
-from stages.models.checkpoint import Checkpoint, open_checkpoint
+from stages.models.checkpoint import open_checkpoint
 from stages.models.loading import load_tokenizer
-from stages.paradigms.params import Probe
-from stages.paradigms.probe_metrics import headline
+from stages.paradigms.metrics import probe_metrics
+from stages.paradigms.params import ProbeParams
 from stages.paradigms.probe_records import probe_sensitivity, probe_weights
+from stages.paradigms.prompt_tokens import held_out_tokens
 from stages.paradigms.tables import PROBE_TABLES
 from stages.shared.command import run_stage
 from stages.shared.files import write_json
 from stages.shared.params import load
 from stages.shared.study import Study, all_tasks
-from stages.tasks.rows import read_tasks
 
 PROBES, METRICS = Path("data/probes"), Path("metrics/probe")
 
 
 def main(model: str, reference: str) -> None:
-    params, tasks = load("probe", Probe), all_tasks(load("study", Study))
+    """Write the tables and metrics of ``model``, probed against its reference."""
+    params, tasks = load("probe", ProbeParams), all_tasks(load("study", Study))
     checkpoint, base = open_checkpoint(model), open_checkpoint(reference)
-    tokens = {task: task_tokens(task, checkpoint, base, params.prompts) for task in tasks}
+    # Every sibling sees the same ids; a model in its own chat template has its own.
+    tokenizer = load_tokenizer(checkpoint if checkpoint.prompt_format == "chat" else base)
+    tokens = {task: held_out_tokens(task, tokenizer, params.prompts, checkpoint.prompt_format) for task in tasks}
     values, records = probe_sensitivity(checkpoint, base, tokens, params)
     weights, displacement = probe_weights(checkpoint, base, params)
     PROBE_TABLES.write(PROBES / model, {"sensitivity": values, "records": records, "weights": weights})
-    write_json(METRICS / f"{model}.json", headline(records, weights, displacement, params))
+    write_json(METRICS / f"{model}.json", probe_metrics(records, weights, displacement, params))
     logging.info("%s against %s: %d numbers of prompts, %d of tensors", model, reference, len(values), len(weights))
-
-
-def task_tokens(task: str, checkpoint: Checkpoint, base: Checkpoint, prompts: int) -> Tokens:
-    """The ids that every sibling sees; a model in its own chat template has its own."""
-    tokenizer = load_tokenizer(checkpoint if checkpoint.prompt_format == "chat" else base)
-    rows = read_tasks([task], "held_out", prompts)
-    texts, ids = [row["prompt"] for row in rows], [row["id"] for row in rows]
-    return tokenise(tokenizer, texts, ids, checkpoint.prompt_format)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.activations.forward import hook_names
-from stages.activations.params import Quality
+from stages.activations.params import Collect
+from stages.activations.positions import hook_names
 from stages.paradigms.shards import Merged
 
 LISTED = 5  # prompts named in an error
@@ -24,20 +24,23 @@ class QualityError(ValueError):
 
 
 class Checked(NamedTuple):
+    """The usable prompts of a task, and what was checked."""
+
     usable: np.ndarray
     """Rows of the usable prompts, in order."""
     report: dict
-    """For people: counts, dropped prompts with the reason, norms per aggregation and site."""
+    """Counts, dropped prompts with the reason, norms per aggregation and site, for people."""
 
 
-def check(
-    merged: Merged, prompt_ids: Sequence[str], offsets: np.ndarray, sites: Sequence[str], layers: int,
-    aggregations: Sequence[str], bounds: Quality,
-) -> Checked:  # fmt: skip
-    """The usable prompts and the report; QualityError naming the worst prompts where too few are usable.
+def check_quality(
+    merged: Merged, prompt_ids: Sequence[str], offsets: np.ndarray, layers: int, params: Collect
+) -> Checked:
+    """Return the usable prompts and the report, by the bounds of ``params.quality``.
 
     ``offsets`` (n_prompts + 1,) are the row bounds of the prompts in all_tokens. Memory: one number a row.
+    Raises QualityError naming the first unusable prompts where too few are usable.
     """
+    sites, aggregations, bounds = params.sites, params.aggregations, params.quality
     hooks = hook_names(sites, layers)
     reasons: dict[str, str] = {}
     summaries: dict[str, list[dict]] = {aggregation: [] for aggregation in aggregations}
@@ -68,7 +71,7 @@ def check(
 
 
 def _summary(norms: np.ndarray, peaks: np.ndarray) -> dict[str, float | None]:
-    """Of the finite rows of a hook: median norm, largest norm over it, largest value: massive activations show here."""
+    """Return median norm, largest norm over it and largest value of the finite rows of a hook: massive activations show."""
     finite = np.isfinite(norms)
     if not finite.any():
         return {"median": None, "largest_over_median": None, "largest_value": None}
@@ -81,7 +84,7 @@ def _summary(norms: np.ndarray, peaks: np.ndarray) -> dict[str, float | None]:
 
 
 def _by_site(summaries: list[dict], sites: Sequence[str], layers: int) -> dict[str, dict[str, list]]:
-    """One list over layers for each site and quantity."""
+    """Return one list over layers for each site and quantity."""
     return {
         site: {
             quantity: [row[quantity] for row in summaries[i * layers : (i + 1) * layers]] for quantity in summaries[0]

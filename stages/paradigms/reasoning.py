@@ -36,7 +36,9 @@ def continuations(task: str, rows: Sequence[dict], params: Collect) -> list[str]
 def _before_answer(task: str, row: dict, key: str, params: Collect) -> str:
     location = f"task {task!r}, row {row['id']}"
     if key not in row:
-        prompt_aggregations = [name for name in params.aggregations if name not in reasoning_aggregations(params.aggregations)]
+        prompt_aggregations = [
+            name for name in params.aggregations if name not in reasoning_aggregations(params.aggregations)
+        ]
         raise CollectionError(
             f"{location} has no worked solution ({' or '.join(params.reasoning)}) for the aggregations "
             f"{', '.join(reasoning_aggregations(params.aggregations))}: leave them out with "

@@ -1,4 +1,4 @@
-"""From measured sites to the tidy tables of one model."""
+"""The tidy tables of one measured model, made of the records of its sites and layers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from stages.paradigms.layer_records import Depth
-from stages.paradigms.site_records import Site
+from stages.paradigms.layer_records import LayerRecords
+from stages.paradigms.site_records import SiteRecords
 from stages.paradigms.tables import RECORD_COLUMNS
 
 
-class Place(NamedTuple):
-    """Where something was measured; of `Depth` the layer is -1, for it spans them."""
+class Location(NamedTuple):
+    """The task, position, site and layer of a measurement; records over the layers of a site have layer -1."""
 
     task: str
     aggregation: str
@@ -22,42 +22,47 @@ class Place(NamedTuple):
     layer: int
 
 
-def tables(
-    model: str, reference: str, sites: Sequence[tuple[Place, Site]], depths: Sequence[tuple[Place, Depth]]
+def record_tables(
+    model: str,
+    reference: str,
+    sites: Sequence[tuple[Location, SiteRecords]],
+    layer_sets: Sequence[tuple[Location, LayerRecords]],
 ) -> dict[str, pd.DataFrame]:
-    """All tables of ``model``, sites in the given order."""
+    """Return all tables of ``model`` by name (`RECORD_COLUMNS`), sites in the given order."""
     common = {"model": model, "reference": reference}
-    records = [{**common, **place._asdict(), **row} for place, site in sites for row in site.records]
+    records = [{**common, **location._asdict(), **row} for location, site in sites for row in site.records]
     records += [
-        {**common, **place._replace(layer=layer)._asdict(), **row}
-        for place, depth in depths
-        for layer, row in depth.curvature
+        {**common, **location._replace(layer=layer)._asdict(), **row}
+        for location, layer_records in layer_sets
+        for layer, row in layer_records.curvature
     ]
     replicates = [
         {
-            **place._asdict(),
+            **location._asdict(),
             "measure": measure,
             "variant": variant,
             "quantity": quantity,
             "replicate": np.arange(len(values)),
             "value": values,
         }
-        for place, site in sites
+        for location, site in sites
         for (measure, variant, quantity), values in site.replicates.items()
     ]
     spectra = [
         {
-            **place._asdict(),
+            **location._asdict(),
             "variant": variant,
             "rank": np.arange(1, len(values) + 1),
             "eigenvalue": values,
             "noise": noise,
         }
-        for place, site in sites
+        for location, site in sites
         for variant, (values, noise) in site.spectra.items()
     ]
-    rarefaction = [{**place._asdict(), **row} for place, site in sites for row in site.rarefaction]
-    layers = [{**place._asdict(), **row} for place, depth in depths for row in depth.similarity]
+    rarefaction = [{**location._asdict(), **row} for location, site in sites for row in site.rarefaction]
+    layers = [
+        {**location._asdict(), **row} for location, layer_records in layer_sets for row in layer_records.similarity
+    ]
     return {
         "records": pd.DataFrame(records),
         "replicates": _long("replicates", replicates),
@@ -68,7 +73,7 @@ def tables(
 
 
 def _long(name: str, blocks: list[dict]) -> pd.DataFrame:
-    """One table from blocks whose columns are scalars or equally long arrays; built by column, for speed."""
+    """Return one table from blocks whose columns are scalars or equally long arrays; built by column, for speed."""
     columns = {}
     for column, kind in RECORD_COLUMNS[name].items():
         length = [len(block["value" if name == "replicates" else "rank"]) for block in blocks]

@@ -22,14 +22,14 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
-from stages.activations.forward import require_fit
 from stages.activations.params import Collect
+from stages.activations.passes import require_fit
 from stages.activations.tokens import CollectionError
 from stages.models.capture import self_test, text_config
 from stages.models.checkpoint import Checkpoint
 from stages.models.loading import device, load_model
 from stages.paradigms import shards
-from stages.paradigms.shards import Plan
+from stages.paradigms.shards import ShardPlan
 
 CLUSTERS = ("local", "slurm")
 LOGS = Path(".dvc/tmp/submitit/%j")
@@ -38,26 +38,27 @@ log = logging.getLogger(__name__)
 
 
 class Work(NamedTuple):
-    """Everything that a job needs to compute shards of one model."""
+    """The checkpoint, plans and params that a job needs to compute shards of one model."""
 
     checkpoint: Checkpoint
     precision: str
     device: str
-    """cpu or cuda: see `device_kind`."""
-    plans: list[Plan]
+    """"cpu" or "cuda", from `device_kind`"""
+    plans: list[ShardPlan]
     params: Collect
 
     def missing(self) -> list[tuple[int, int]]:
-        """(plan, shard) of each shard that is not there yet."""
+        """Return (plan, shard) of each shard that is not there yet."""
         return [(p, shard) for p, plan in enumerate(self.plans) for shard in plan.missing()]
 
     def tokens(self, p: int, shard: int) -> int:
+        """Return the number of tokens of shard ``shard`` of plan ``p``."""
         plan = self.plans[p]
         return int(sum(plan.tokens.lengths[rows].sum() for rows in plan.shards[shard]))
 
 
 def device_kind() -> str:
-    """cpu or cuda, where the shards will be computed: on Slurm a machine other than this one, so nothing is probed."""
+    """Return cpu or cuda, where the shards will be computed: on Slurm another machine, so that nothing is probed here."""
     if os.environ.get("COLLECT_CLUSTER") != "slurm":
         return device().type
     name = os.environ.get("DEVICE", "auto").partition(":")[0]
@@ -66,7 +67,7 @@ def device_kind() -> str:
 
 
 def compute_missing(work: Work) -> None:
-    """Return when every shard is there; a run that was killed computes only what it lacks."""
+    """Compute every shard that is not there yet, and return when all are; errors are those of the first failed job."""
     missing, total = work.missing(), sum(len(plan.shards) for plan in work.plans)
     if len(missing) < total:
         log.info("%s: %d of %d shards are there already", work.checkpoint.name, total - len(missing), total)
@@ -81,10 +82,10 @@ def compute_missing(work: Work) -> None:
         _submit(work, missing, cluster)
 
 
-def compute_share(work: Work, share: Sequence[tuple[int, int]], on: str | None = None) -> None:
-    """Load the model once and compute these shards, one after the other. ``on``: a device, in place of DEVICE."""
-    if on:
-        os.environ["DEVICE"] = on
+def compute_share(work: Work, share: Sequence[tuple[int, int]], device_name: str = "") -> None:
+    """Load the model once and compute the shards of ``share``, one after the other, on a device other than DEVICE if named."""
+    if device_name:
+        os.environ["DEVICE"] = device_name
     model = load_model(work.checkpoint, work.precision)
     if model.device.type != work.device:
         raise CollectionError(
@@ -97,9 +98,13 @@ def compute_share(work: Work, share: Sequence[tuple[int, int]], on: str | None =
     config = text_config(model)
     log.info(
         "%s: %s, %d layers, width %d, %s on %s",
-        work.checkpoint.name, work.checkpoint.architecture, config.num_hidden_layers, config.hidden_size,
-        work.precision, model.device,
-    )  # fmt: skip
+        work.checkpoint.name,
+        work.checkpoint.architecture,
+        config.num_hidden_layers,
+        config.hidden_size,
+        work.precision,
+        model.device,
+    )
     budget, start, done = work.params.tokens_per_batch, time.perf_counter(), 0
     total = sum(work.tokens(*item) for item in share)
     with tqdm(total=total, desc=work.checkpoint.name, unit=" tokens", unit_scale=True, disable=None) as bar:
@@ -119,9 +124,11 @@ def _submit(work: Work, missing: list[tuple[int, int]], cluster: str) -> None:
     jobs = min(_number("COLLECT_JOBS", max(1, gpus)), len(missing))
     executor = submitit.AutoExecutor(folder=LOGS, cluster=cluster)
     # Without gpus_per_node, submitit hides the GPUs from local jobs.
-    own = {"gpus_per_node": gpus} if cluster == "local" and gpus else {}
+    defaults = {"name": "collect", "timeout_min": 24 * 60}
+    if cluster == "local" and gpus:
+        defaults["gpus_per_node"] = gpus
     try:
-        executor.update_parameters(**{"name": "collect", "timeout_min": 24 * 60, **own, **_parameters()})
+        executor.update_parameters(**{**defaults, **_parameters()})
     except (NameError, TypeError, ValueError, AssertionError) as error:
         raise CollectionError(
             f"the environment variable COLLECT_PARAMETERS is not what submitit takes: {error}"
@@ -130,7 +137,7 @@ def _submit(work: Work, missing: list[tuple[int, int]], cluster: str) -> None:
         submitted = [
             # Local processes share the machine's GPUs; a Slurm job sees only its own.
             executor.submit(
-                compute_share, work, missing[i::jobs], f"cuda:{i % gpus}" if cluster == "local" and gpus else None
+                compute_share, work, missing[i::jobs], f"cuda:{i % gpus}" if cluster == "local" and gpus else ""
             )
             for i in range(jobs)
         ]
@@ -151,8 +158,8 @@ def _wait(work: Work, missing: list[tuple[int, int]], submitted: list, cluster: 
             bar.refresh()
             time.sleep(SECONDS_BETWEEN_LOOKS)
             if cluster == "slurm" and time.monotonic() - looked >= SECONDS_BETWEEN_QUEUES:
-                before, absent, looked = absent, _not_queued(unfinished), time.monotonic()
-                lost = before & absent
+                absent_before, absent, looked = absent, _not_queued(unfinished), time.monotonic()
+                lost = absent_before & absent
         bar.update(total - bar.n)
     for job in submitted:
         killed = CollectionError("it left Slurm's queue without a result (cancelled, out of memory, node lost?)")
@@ -165,7 +172,7 @@ def _wait(work: Work, missing: list[tuple[int, int]], submitted: list, cluster: 
 
 
 def _not_queued(jobs: set[str]) -> set[str]:
-    """Those that Slurm neither runs nor will run. Without accounting, submitit waits for a killed job for ever."""
+    """Return the jobs that Slurm neither runs nor will run; without accounting, submitit waits for a killed job for ever."""
     command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={os.getuid()}"]
     done = subprocess.run(command, capture_output=True, text=True)
     return jobs - set(done.stdout.split()) if done.returncode == 0 else set()

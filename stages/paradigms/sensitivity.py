@@ -38,13 +38,13 @@ class SensitivityError(ValueError):
 
 
 class Response(NamedTuple):
-    """Of `noise_response`: a number per hook, averaged over draws."""
+    """The result of `noise_response`: a number per hook, averaged over draws."""
 
     hooks: tuple[str, ...]
     mean: np.ndarray
     """(hooks,) mean of |J v|²"""
     error: np.ndarray
-    """(hooks,) its standard error over draws"""
+    """(hooks,) standard error of the mean over draws"""
     draws: np.ndarray
     """(draws, hooks) |J v|²"""
     stream: np.ndarray
@@ -52,21 +52,21 @@ class Response(NamedTuple):
 
 
 class Norm(NamedTuple):
-    """Of `frobenius_norm`."""
+    """The result of `frobenius_norm`: a number per hook, estimated from draws."""
 
     hooks: tuple[str, ...]
     value: np.ndarray
     """(hooks,) estimate of |J|_F"""
     error: np.ndarray
-    """(hooks,) its standard error, from that of the square: se(F) = se(F²) / 2F"""
+    """(hooks,) standard error of the value, from that of the square: se(F) = se(F²) / 2F"""
     squared: np.ndarray
     """(hooks,) unbiased estimate of |J|_F²"""
     squared_error: np.ndarray
-    """(hooks,)"""
+    """(hooks,) standard error of the square"""
 
 
 class TopSingular(NamedTuple):
-    """Of `top_singular_value`."""
+    """The result of `top_singular_value`: a number per hook, and how sure it is."""
 
     hooks: tuple[str, ...]
     value: np.ndarray
@@ -80,14 +80,14 @@ class TopSingular(NamedTuple):
 
 
 class Expansion(NamedTuple):
-    """Of `expansion_exponents`: a number per layer, from one block's input to its output."""
+    """The result of `expansion_exponents`: a number per layer, from one block's input to its output."""
 
     mean: np.ndarray
-    """(layers,) over draws, in nats per layer"""
+    """(layers,) mean over draws, in nats per layer"""
     spread: np.ndarray
     """(layers,) standard deviation over draws"""
     draws: np.ndarray
-    """(draws, layers)"""
+    """(draws, layers) exponent of each draw"""
     stream: np.ndarray
     """(layers,) ln |h_{l+1}| / |h_l|: what the growth of the stream alone would give"""
 
@@ -101,12 +101,13 @@ def noise_response(
     tokens: Tokens = "last",
     batch: int = 8,
 ) -> Response:
-    """Response to embedding noise: mean of |J v|² over v = |E|_F / sqrt(tokens · d) · z, z ~ N(0, I).
+    """Return the response to embedding noise: mean of |J v|² over v = |E|_F / sqrt(tokens · d) · z, z ~ N(0, I).
 
     The limit of the prior study's |h(E + εv) - h(E)|² / ε² for ε -> 0, which that study called a curvature. Its
     expectation is |E|_F² / (tokens · d) · |J|_F²; it scales with the square of the stream at the site.
-    ``ids`` (tokens,). Raises SensitivityError as `embed` does, on fewer than two draws and on derivatives that are
-    not finite; CaptureError on a site that the family lacks.
+    Parameters: each but ``model`` and ``ids`` (tokens,) is an independent choice with a default.
+    Raises SensitivityError as `embed` does, on fewer than two draws and on derivatives that are not finite;
+    CaptureError on a site that the family lacks.
     """
     _require_draws(draws)
     embeddings = embed(model, ids)  # (tokens, d)
@@ -126,10 +127,11 @@ def frobenius_norm(
     tokens: Tokens = "last",
     batch: int = 8,
 ) -> Norm:
-    """Hutchinson's estimate of |J|_F: |J|_F² = tr J'J = E |J z|² over random signs z (tokens, d).
+    """Return Hutchinson's estimate of |J|_F: |J|_F² = tr J'J = E |J z|² over random signs z (tokens, d).
 
     The variance of one draw is 2 (|A|_F² - sum A_ii²), A = J'J: large where few directions carry J, hence the
-    standard error. Scales as the stream at the site. Hutchinson 1990. Errors as `noise_response`.
+    standard error. Scales as the stream at the site. Hutchinson 1990.
+    Parameters: those of `noise_response`, with its errors.
     """
     _require_draws(draws)
     embeddings = embed(model, ids)  # (tokens, d)
@@ -151,13 +153,14 @@ def top_singular_value(
     batch: int = 8,
     strict: bool = True,
 ) -> TopSingular:
-    """Largest singular value of J by power iteration: v <- J'J v / |J'J v| from a Gaussian v, σ = |J v|.
+    """Return the largest singular value of J by power iteration: v <- J'J v / |J'J v| from a Gaussian v, σ = |J v|.
 
     Stops when |J'J v - σ² v| <= ``tolerance`` σ² at every hook: a squared singular value then lies within that of σ²
     (the largest one but for a start that all but misses it; |J|_F bounds it from above), and the error of σ is of the
     order of the tolerance's square where the next one is well apart. Where two lie close, the residual falls slowly.
     Scales as the stream at the site. Golub & Van Loan 2013, 8.2. ``batch`` hooks are iterated at once, each on
     a copy of the prompt of its own, the graph of its forward pass kept.
+    Parameters: those of `noise_response`, and when the iteration stops.
     Raises SensitivityError as `noise_response`, and naming the hooks where ``iterations`` were too few; with
     ``strict`` False these are flagged in ``converged`` instead, and their value is a lower bound.
     """
@@ -170,14 +173,14 @@ def top_singular_value(
         _power_iteration(model, embeddings, start, group, sites, tokens, tolerance, iterations)
         for group in _batches(hooks, batch)
     ]
-    found = TopSingular(hooks, *(np.concatenate(column) for column in zip(*parts, strict=True)))
-    if strict and not found.converged.all():
-        late = [f"{hooks[i]} ({found.residual[i]:.2g})" for i in np.flatnonzero(~found.converged)]
+    result = TopSingular(hooks, *(np.concatenate(column) for column in zip(*parts, strict=True)))
+    if strict and not result.converged.all():
+        late = [f"{hooks[i]} ({result.residual[i]:.2g})" for i in np.flatnonzero(~result.converged)]
         raise SensitivityError(
             f"no convergence to {tolerance:g} in {iterations} iterations at {', '.join(late)} (relative residual): "
             "raise iterations or tolerance, or pass strict=False for flagged lower bounds"
         )
-    return found
+    return result
 
 
 def expansion_exponents(
@@ -188,7 +191,7 @@ def expansion_exponents(
     tokens: Tokens = "all",
     batch: int = 8,
 ) -> Expansion:
-    """Expansion (finite-time Lyapunov) exponents from layer to layer: ln |J_{l+1} v| / |J_l v| along v ~ N(0, I).
+    """Return expansion (finite-time Lyapunov) exponents from layer to layer: ln |J_{l+1} v| / |J_l v|, v ~ N(0, I).
 
     J_0 is the Jacobian of the first block's input, J_l of the output of block l - 1. The stream of all tokens is the
     state of this dynamical system, hence the default; at the last token alone the growth also holds what
@@ -209,13 +212,13 @@ def expansion_exponents(
             f"the perturbation is zero at {dead[0]}: no expansion can be measured there; check the weights"
         )
     stream = _stream(model, embeddings, sites, tokens)
-    grown = np.diff(np.log(_table(squares)), axis=1) / 2  # (draws, layers)
-    kept = np.diff(np.log(_table({hook: stream[hook] for hook in path})), axis=1)[0] / 2  # (layers,)
-    return Expansion(grown.mean(axis=0), grown.std(axis=0, ddof=1), grown, kept)
+    expansion = np.diff(np.log(_table(squares)), axis=1) / 2  # (draws, layers)
+    stream_growth = np.diff(np.log(_table({hook: stream[hook] for hook in path})), axis=1)[0] / 2  # (layers,)
+    return Expansion(expansion.mean(axis=0), expansion.std(axis=0, ddof=1), expansion, stream_growth)
 
 
 def embed(model: PreTrainedModel, ids: Sequence[int] | Tensor) -> Tensor:
-    """Embeddings (tokens, d) of one prompt ``ids`` (tokens,), after checking that ``model`` can be differentiated.
+    """Return the embeddings (tokens, d) of one prompt ``ids`` (tokens,), if ``model`` can be differentiated.
 
     Raises SensitivityError on quantised weights, on precisions below float32, on fused attention, on training mode,
     on a model spread over devices, and on ids that are not one prompt of the vocabulary.
@@ -239,7 +242,7 @@ def embed(model: PreTrainedModel, ids: Sequence[int] | Tensor) -> Tensor:
 def push_forward(
     model: PreTrainedModel, embeddings: Tensor, directions: Tensor, sites: Sequence[str], tokens: Tokens = "last"
 ) -> dict[str, Tensor]:
-    """J v for every direction: hook name -> (batch, values), from one pass; values = d or tokens · d.
+    """Return J v for every direction: hook name -> (batch, values), from one pass; values = d or tokens · d.
 
     ``embeddings`` (tokens, d) of `embed`, ``directions`` (batch, tokens, d). Linear in the directions.
     Forward-mode automatic differentiation: dual numbers through the network. Raises CaptureError on a site
@@ -247,12 +250,12 @@ def push_forward(
     """
     directions = directions.to(embeddings)  # (batch, tokens, d)
     copies = embeddings.expand_as(directions).contiguous()  # (batch, tokens, d)
-    with torch.no_grad(), forward_ad.dual_level(), capture(model, sites, _reader(tokens)) as seen:
+    with torch.no_grad(), forward_ad.dual_level(), capture(model, sites, _reader(tokens)) as captured:
         base_model(model)(inputs_embeds=forward_ad.make_dual(copies, directions), use_cache=False)
-        pairs = {hook: forward_ad.unpack_dual(seen[hook]) for hook in _hooks(model, sites)}
+        pairs = {hook: forward_ad.unpack_dual(captured[hook]) for hook in _hooks(model, sites)}
         # None: nothing at this site depends on the embeddings
-        moved = {hook: torch.zeros_like(at) if by is None else by for hook, (at, by) in pairs.items()}
-    if broken := [hook for hook, by in moved.items() if not torch.isfinite(by).all()]:
+        moved = {hook: torch.zeros_like(h) if tangent is None else tangent for hook, (h, tangent) in pairs.items()}
+    if broken := [hook for hook, tangent in moved.items() if not torch.isfinite(tangent).all()]:
         raise SensitivityError(f"derivatives at {broken[0]} are not finite: check the weights and the prompt")
     return moved
 
@@ -267,11 +270,14 @@ def _power_iteration(
     tolerance: float,
     iterations: int,
 ) -> tuple[np.ndarray, ...]:
-    """value, residual, converged and iterations (hooks,) of ``hooks``, copy i of the prompt belonging to hook i."""
-    with torch.enable_grad(), capture(model, sites, _reader(tokens)) as seen:
+    """Return value, residual, converged and iterations (hooks,) of ``hooks``, copy i of the prompt belonging to hook i.
+
+    Parameters: those of `top_singular_value`, with the prompt embedded, the start drawn and the hooks chosen.
+    """
+    with torch.enable_grad(), capture(model, sites, _reader(tokens)) as captured:
         leaf = embeddings.expand(len(hooks), -1, -1).clone().requires_grad_()  # (hooks, tokens, d)
         base_model(model)(inputs_embeds=leaf, use_cache=False)
-        outputs = [seen[hook][i] for i, hook in enumerate(hooks)]  # (values,) each
+        outputs = [captured[hook][i] for i, hook in enumerate(hooks)]  # (values,) each
     v = _unit(start.to(embeddings).expand_as(leaf))  # (hooks, tokens, d)
     taken = np.full(len(hooks), iterations)
     residual = np.full(len(hooks), np.inf)
@@ -279,10 +285,10 @@ def _power_iteration(
         moved = push_forward(model, embeddings, v, sites, tokens)
         forward = [moved[hook][i] for i, hook in enumerate(hooks)]  # J v: (values,) each
         (back,) = torch.autograd.grad(outputs, leaf, forward, retain_graph=True)  # J'J v: (hooks, tokens, d)
-        squares = torch.stack([by.double().square().sum() for by in forward])  # (hooks,) Rayleigh quotients
+        squares = torch.stack([tangent.double().square().sum() for tangent in forward])  # (hooks,) Rayleigh quotients
         gap = (back.double() - squares[:, None, None] * v.double()).flatten(1).norm(dim=1)  # (hooks,)
-        before, residual = residual, (gap / squares.clamp(min=torch.finfo(torch.float64).tiny)).cpu().numpy()
-        first = (residual <= tolerance) & ~(before <= tolerance)
+        last_residual, residual = residual, (gap / squares.clamp(min=torch.finfo(torch.float64).tiny)).cpu().numpy()
+        first = (residual <= tolerance) & ~(last_residual <= tolerance)
         taken[first] = step
         if (residual <= tolerance).all():
             break
@@ -291,7 +297,7 @@ def _power_iteration(
 
 
 def _unit(directions: Tensor) -> Tensor:
-    """Each of ``directions`` (batch, tokens, d) at length 1; zeros stay."""
+    """Return each of ``directions`` (batch, tokens, d) at length 1; zeros stay."""
     length = directions.flatten(1).norm(dim=1).clamp(min=torch.finfo(directions.dtype).tiny)  # (batch,)
     return directions / length[:, None, None]
 
@@ -304,7 +310,7 @@ def _squared_responses(
     tokens: Tokens,
     batch: int,
 ) -> dict[str, np.ndarray]:
-    """|J v|²: hook name -> (draws,) float64."""
+    """Return |J v|²: hook name -> (draws,) float64."""
     parts: dict[str, list[np.ndarray]] = {hook: [] for hook in _hooks(model, sites)}
     for group in _batches(directions, batch):
         for hook, moved in push_forward(model, embeddings, torch.stack(group), sites, tokens).items():
@@ -313,14 +319,14 @@ def _squared_responses(
 
 
 def _stream(model: PreTrainedModel, embeddings: Tensor, sites: Sequence[str], tokens: Tokens) -> dict[str, np.ndarray]:
-    """|h|²: hook name -> (1,) float64."""
-    with torch.no_grad(), capture(model, sites, _reader(tokens)) as seen:
+    """Return |h|²: hook name -> (1,) float64."""
+    with torch.no_grad(), capture(model, sites, _reader(tokens)) as captured:
         base_model(model)(inputs_embeds=embeddings[None], use_cache=False)
-    return {hook: seen[hook].double().square().sum(dim=1).cpu().numpy() for hook in _hooks(model, sites)}
+    return {hook: captured[hook].double().square().sum(dim=1).cpu().numpy() for hook in _hooks(model, sites)}
 
 
 def _reader(tokens: Tokens) -> Callable[[Tensor], Tensor]:
-    """The part of a residual stream (batch, tokens, d) that is read: (batch, values)."""
+    """Return the function that reads the part of a residual stream (batch, tokens, d): (batch, values)."""
     if tokens not in ("last", "all"):
         raise SensitivityError(f"tokens = {tokens!r}: expected last or all")
     return (lambda hidden: hidden[:, -1]) if tokens == "last" else (lambda hidden: hidden.flatten(1))
@@ -333,13 +339,13 @@ def _hooks(model: PreTrainedModel, sites: Sequence[str]) -> tuple[str, ...]:
 def _directions(
     embeddings: Tensor, draws: int, seed: int, draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 ) -> Iterator[Tensor]:
-    """Directions (tokens, d), each from a generator of its own; float64 whatever the model computes in."""
+    """Yield directions (tokens, d), each from a generator of its own; float64 whatever the model computes in."""
     for i in range(draws):
         yield torch.as_tensor(draw(np.random.default_rng([seed, i]), embeddings.shape), device=embeddings.device)
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
-    """``items`` in groups of ``size``, the last one shorter."""
+    """Yield ``items`` in groups of ``size``, the last one shorter."""
     if size < 1:
         raise SensitivityError(f"batch = {size}: expected at least 1")
     items = iter(items)
@@ -356,12 +362,12 @@ def _signs(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray
 
 
 def _table(columns: dict[str, np.ndarray]) -> np.ndarray:
-    """(draws, hooks)"""
+    """Return the columns side by side: (draws, hooks)."""
     return np.stack(list(columns.values()), axis=1)
 
 
 def _mean_and_error(squares: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean over draws and its standard error, (hooks,) each."""
+    """Return the mean over draws and its standard error, (hooks,) each."""
     table = _table(squares)  # (draws, hooks)
     return table.mean(axis=0), table.std(axis=0, ddof=1) / math.sqrt(len(table))
 

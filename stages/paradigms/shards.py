@@ -22,25 +22,25 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from stages.activations.forward import Reduced, hook_names, run_batches
 from stages.activations.params import Collect
+from stages.activations.positions import Reduced, gather_positions, hook_names
 from stages.activations.tokens import Tokens, batches
 from stages.models.capture import text_config
 from stages.models.checkpoint import Checkpoint, read_config
 from stages.shared.files import atomic_folder
 from stages.shared.scratch import scratch_key
 
+# Real tokens of a shard, at least: what a killed run loses at most.
 SHARD_TOKENS = 2**14
-"""Real tokens of a shard, at least: what a killed run loses at most."""
 
 
-class Plan(NamedTuple):
+class ShardPlan(NamedTuple):
     """The passes of one model over one task."""
 
     task: str
     tokens: Tokens
     folder: Path
-    """Of this task's shards; its name is the key."""
+    """Folder of this task's shards; its name ends in the key."""
     shards: list[list[np.ndarray]]
     """Rows of each batch of each shard; together every prompt once."""
 
@@ -52,12 +52,14 @@ class Plan(NamedTuple):
 
 
 def scratch_folder() -> Path:
-    """The environment variable COLLECT_SCRATCH; on a cluster it must lie on a shared file system."""
+    """Return the folder that the environment variable COLLECT_SCRATCH names; on a cluster it must be shared between nodes."""
     return Path(os.environ.get("COLLECT_SCRATCH", ".dvc/tmp/collect"))
 
 
-def plan(checkpoint: Checkpoint, precision: str, task: str, prompts: Tokens, params: Collect, device: str) -> Plan:
-    """Batches of similar length, put together to shards in their order. ``device``: cpu or cuda, which round differently."""
+def plan_shards(
+    checkpoint: Checkpoint, precision: str, task: str, prompts: Tokens, params: Collect, device: str
+) -> ShardPlan:
+    """Put batches of prompts of similar length together to shards, in order; ``device``: cpu or cuda, which round differently."""
     content = {
         "weights": checkpoint.weight_hash,
         "config": None if checkpoint.gguf else read_config(checkpoint.folder),
@@ -69,18 +71,18 @@ def plan(checkpoint: Checkpoint, precision: str, task: str, prompts: Tokens, par
     }
     key = scratch_key(content, __name__, "stages.models.loading")
     shards: list[list[np.ndarray]] = []
-    held = SHARD_TOKENS
+    shard_tokens = SHARD_TOKENS
     for rows in batches(prompts.lengths, params.tokens_per_batch):
-        if held >= SHARD_TOKENS:
+        if shard_tokens >= SHARD_TOKENS:
             shards.append([])
-            held = 0
+            shard_tokens = 0
         shards[-1].append(rows)
-        held += int(prompts.lengths[rows].sum())
-    return Plan(task, prompts, scratch_folder() / f"{checkpoint.name}-{task}-{key}", shards)
+        shard_tokens += int(prompts.lengths[rows].sum())
+    return ShardPlan(task, prompts, scratch_folder() / f"{checkpoint.name}-{task}-{key}", shards)
 
 
 def row_counts(prompts: Tokens, rows: np.ndarray, aggregation: str) -> np.ndarray:
-    """Rows (len(rows),) that each of the prompts ``rows`` has in an array of ``aggregation``."""
+    """Return how many rows each of the prompts ``rows`` has in an array of ``aggregation``: (len(rows),)."""
     return prompts.prompt_lengths[rows] if aggregation == "all_tokens" else np.ones(len(rows), int)
 
 
@@ -91,9 +93,19 @@ class Sink:
     """
 
     def __init__(
-        self, folder: Path, plan: Plan, shard: int, params: Collect, hooks: int, width: int,
+        self,
+        folder: Path,
+        plan: ShardPlan,
+        shard: int,
+        params: Collect,
+        hooks: int,
+        width: int,
         progress: Callable[[int], object],
-    ) -> None:  # fmt: skip
+    ) -> None:
+        """Create the files of ``shard`` in ``folder``, for ``hooks`` of ``width`` values.
+
+        Parameters: the shard's place in the plan, the shape of its arrays, and who is told of progress.
+        """
         self.prompts, self.folder, self.progress = plan.tokens, folder, progress
         rows = np.concatenate(plan.shards[shard])  # (prompts of the shard,)
         self.first: dict[str, dict[int, int]] = {}
@@ -114,26 +126,26 @@ class Sink:
         """Write the results of one batch; its prompts lie next to each other in the shard."""
         for aggregation, values in reduced.items():
             start = self.first[aggregation][int(rows[0])]
-            at = slice(start, start + values.shape[1])
-            self._write(aggregation, at, values)
+            columns = slice(start, start + values.shape[1])
+            self._write(aggregation, columns, values)
             # float64: the square of a float32 can overflow where its norm does not
-            self._write(f"{aggregation}_norms", at, torch.linalg.vector_norm(values, dim=-1, dtype=torch.float64))
-            self._write(f"{aggregation}_peaks", at, values.abs().amax(-1))
+            self._write(f"{aggregation}_norms", columns, torch.linalg.vector_norm(values, dim=-1, dtype=torch.float64))
+            self._write(f"{aggregation}_peaks", columns, values.abs().amax(-1))
         self.progress(int(self.prompts.lengths[rows].sum()))
 
-    def _write(self, name: str, at: slice, values: Tensor) -> None:
+    def _write(self, name: str, columns: slice, values: Tensor) -> None:
         array = np.load(self.folder / f"{name}.npy", mmap_mode="r+")
-        array[:, at] = _stored(values, array.dtype)
+        array[:, columns] = _stored(values, array.dtype)
 
     def close(self) -> None:
-        """All bytes are on the disk: a shard that is there stays whole when the machine goes down."""
+        """Bring all bytes to the disk: a shard that is there stays whole when the machine goes down."""
         for path in self.folder.iterdir():
             with path.open("rb") as file:
                 os.fsync(file)
 
 
 def _stored(values: Tensor, dtype: np.dtype) -> np.ndarray:
-    """As float32 or float64, or as the bits of the nearest bfloat16 in uint16."""
+    """Return ``values`` as float32 or float64, or as the bits of the nearest bfloat16 in uint16."""
     if dtype == np.uint16:
         return values.to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
     return (values if dtype == np.float64 else values.float()).numpy()
@@ -141,13 +153,13 @@ def _stored(values: Tensor, dtype: np.dtype) -> np.ndarray:
 
 def compute(
     model: PreTrainedModel,
-    plan: Plan,
+    plan: ShardPlan,
     shard: int,
     params: Collect,
     tokens_per_batch: int,
     progress: Callable[[int], object] = lambda tokens: None,
 ) -> int:
-    """Compute one shard; it appears under its name when it is complete. Returns the token budget that sufficed.
+    """Compute one shard and return the token budget that sufficed; the shard appears under its name when complete.
 
     ``progress`` is told the tokens of each batch that is done.
     """
@@ -155,7 +167,7 @@ def compute(
     hooks = len(hook_names(params.sites, config.num_hidden_layers))
     with atomic_folder(plan.path(shard)) as folder:
         sink = Sink(folder, plan, shard, params, hooks, config.hidden_size, progress)
-        budget = run_batches(
+        budget = gather_positions(
             model, plan.tokens, plan.shards[shard], params.sites, params.aggregations, tokens_per_batch, sink.put
         )
         sink.close()
@@ -163,49 +175,49 @@ def compute(
 
 
 class Merged:
-    """All shards of a plan as one, rows in the order of the prompts; nothing is read before it is asked for."""
+    """The shards of a plan as one array, rows in the order of the prompts; nothing is read before it is asked for."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ShardPlan) -> None:
         self.plan = plan
-        self._places: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._locations: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def norms(self, aggregation: str, hook: int) -> np.ndarray:
-        """Euclidean norm (rows,) of every row, float64."""
+        """Return the Euclidean norm (rows,) of every row, float64."""
         return self.read(aggregation, hook, slice(None), "_norms")
 
     def peaks(self, aggregation: str, hook: int) -> np.ndarray:
-        """Largest absolute value (rows,) of every row."""
+        """Return the largest absolute value (rows,) of every row."""
         return self.read(aggregation, hook, slice(None), "_peaks")
 
     def read(self, aggregation: str, hook: int, rows: np.ndarray | slice, suffix: str = "") -> np.ndarray:
-        """Rows (rows, d_model) of one hook, by its number in `forward.hook_names`."""
-        shard_of, row_of = (place[rows] for place in self._locate(aggregation))
+        """Return rows (rows, d_model) of one hook, by its number in `positions.hook_names`."""
+        shard_of, row_of = (locations[rows] for locations in self._locate(aggregation))
         first = self.array(aggregation + suffix, 0)
         result = np.empty((len(shard_of), *first.shape[2:]), first.dtype)
         for shard in np.unique(shard_of):
-            here = shard_of == shard
-            result[here] = self.array(aggregation + suffix, shard)[hook, row_of[here]]
+            in_shard = shard_of == shard
+            result[in_shard] = self.array(aggregation + suffix, shard)[hook, row_of[in_shard]]
         return result
 
     def array(self, name: str, shard: int) -> np.ndarray:
-        """The array (hooks, rows of the shard, ...), mapped until it is let go."""
+        """Return the array (hooks, rows of the shard, ...), mapped until it is let go."""
         return np.load(self.plan.path(shard) / f"{name}.npy", mmap_mode="r")
 
     def _locate(self, aggregation: str) -> tuple[np.ndarray, np.ndarray]:
-        """Shard and row in it, (rows,) each, of every row in prompt order."""
-        if aggregation not in self._places:
+        """Return the shard and the row in it, (rows,) each, of every row in prompt order."""
+        if aggregation not in self._locations:
             prompts = [np.concatenate(shard) for shard in self.plan.shards]
             counts = [row_counts(self.plan.tokens, rows, aggregation) for rows in prompts]
             shard_of = np.repeat(np.arange(len(counts)), [c.sum() for c in counts])
             row_of = np.concatenate([np.arange(c.sum()) for c in counts])
             prompt_of = np.concatenate([np.repeat(rows, c) for rows, c in zip(prompts, counts, strict=True)])
             order = np.argsort(prompt_of, kind="stable")  # the tokens of a prompt keep their order
-            self._places[aggregation] = shard_of[order], row_of[order]
-        return self._places[aggregation]
+            self._locations[aggregation] = shard_of[order], row_of[order]
+        return self._locations[aggregation]
 
 
 class Dataset:
-    """Some rows of one hook of ``merged``, read when they are sliced (`store.Rows`)."""
+    """A selection of rows of one hook of ``merged``, read when it is sliced (`store.SliceableRows`)."""
 
     def __init__(self, merged: Merged, aggregation: str, hook: int, rows: np.ndarray) -> None:
         self.merged, self.aggregation, self.hook, self.rows = merged, aggregation, hook, rows

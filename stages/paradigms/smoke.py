@@ -25,10 +25,11 @@ TOKENS = 256
 
 
 def smoke_record(checkpoint: Checkpoint, precision: str) -> dict[str, object]:
-    """What the model is, how fast it runs, what it says and how large its residual stream is.
+    """Return what the model is, how fast it runs, what it says and how large its residual stream is.
 
-    Raises CaptureError where the capture map does not fit it, ModelError where it, or its tokenizer, cannot be
-    used or its residual stream is not finite.
+    The record is `metrics/fetch/{slug}.json`, but for `same_weights_as`, which `fetch` adds. Raises CaptureError where
+    the capture map does not fit the model, ModelError where the model or its tokenizer cannot be used or its residual
+    stream is not finite.
     """
     tokenizer = load_tokenizer(checkpoint)
     prompt, passage = encode(tokenizer, PROMPT), encode(tokenizer, PASSAGE)
@@ -53,6 +54,7 @@ def smoke_record(checkpoint: Checkpoint, precision: str) -> dict[str, object]:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Return the token ids of ``text``, at least one; raises ModelError where the tokenizer in its folder fails."""
     try:
         ids = tokenizer(text)["input_ids"]
     except Exception as error:  # tokenizers raises bare Exceptions
@@ -64,16 +66,16 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 @torch.inference_mode()
 def residual_norms(model: PreTrainedModel, ids: list[int]) -> tuple[Tensor, float]:
-    """Euclidean norms of resid_post (layers, tokens) in one pass over ``ids``, and its seconds."""
-    with capture(model, ["resid_post"], keep=lambda hidden: hidden[0].double().norm(dim=-1).cpu()) as seen:
+    """Return the Euclidean norms of resid_post (layers, tokens) in one pass over ``ids``, and its seconds."""
+    with capture(model, ["resid_post"], keep=lambda hidden: hidden[0].double().norm(dim=-1).cpu()) as norms:
         start = time.perf_counter()
         model(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
         seconds = time.perf_counter() - start  # the norms are on the CPU: the pass is over
-    return torch.stack(list(seen.values())), seconds
+    return torch.stack(list(norms.values())), seconds
 
 
 def summarise(norms: Tensor) -> dict[str, float]:
-    """Median and largest norm; and the largest over the median of a layer, in the worst layer.
+    """Return the median and largest norm, and the largest over the median of a layer, in the worst layer.
 
     Position 0 is an attention sink: without it the ratio tells of massive activations elsewhere.
     Raises ModelError on a norm (layers, tokens) that is not finite.
@@ -94,24 +96,29 @@ def summarise(norms: Tensor) -> dict[str, float]:
 
 @torch.inference_mode()
 def complete(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: list[int]) -> str:
-    """The greedy completion of ``prompt``."""
+    """Return the greedy completion of ``prompt``, `NEW_TOKENS` long."""
     ids = torch.tensor([prompt], device=model.device)
-    found = model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW_TOKENS, do_sample=False, num_beams=1,
-        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
-    )  # fmt: skip
-    return tokenizer.decode(found[0, len(prompt) :])
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    sequences = model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=padding,
+    )  # (1, prompt and completion)
+    return tokenizer.decode(sequences[0, len(prompt) :])
 
 
 def stored_types(checkpoint: Checkpoint) -> list[str]:
-    """The number formats in the weight files, such as BF16 or Q4_K; those of integer buffers left out."""
+    """Return the number formats in the weight files, such as BF16 or Q4_K; those of integer buffers left out."""
     if checkpoint.gguf is not None:
         from gguf import GGUFReader  # only GGUF files need it
 
         return sorted({tensor.tensor_type.name for tensor in GGUFReader(checkpoint.folder / checkpoint.gguf).tensors})
-    found = set()
+    types = set()
     for path in weight_files(checkpoint.folder):
         with safe_open(path, framework="pt") as file:
             names = file.keys()
-            found |= {file.get_slice(name).get_dtype() for name in names}
-    return sorted(name for name in found if name.startswith(("F", "BF")))
+            types |= {file.get_slice(name).get_dtype() for name in names}
+    return sorted(name for name in types if name.startswith(("F", "BF")))

@@ -5,13 +5,16 @@ from __future__ import annotations
 from stages.models.names import stage_of
 from stages.shared.tables import Tables
 
-# Of a measured model, `data/records/{model}/`.
+# Kinds of perturbed models of which there are draws; of the others there is one.
+RANDOM_KINDS = ("isotropic", "spectrum_preserving")
+
+# Tables of a measured model, `data/records/{model}/`.
 RECORD_COLUMNS = {
     "records": {
         **dict.fromkeys(("model", "reference", "task", "site"), "str"), "layer": "int64",
         **dict.fromkeys(("aggregation", "measure", "variant"), "str"), "value": "float64", "n": "int64",
         **dict.fromkeys(("null", "resample_baseline", "ceiling", "index"), "float64"),
-        # of the value, and of the index
+        # uncertainty of the value, and of the index
         **dict.fromkeys(("standard_error", "low", "high", "index_standard_error", "index_low", "index_high"), "float64"),
         # why the value is missing; what a reader must know of a value that is there
         **dict.fromkeys(("missing", "note"), "str"),
@@ -35,7 +38,7 @@ RECORD_COLUMNS = {
         "cka": "float64", "missing": "str",
     },
 }  # fmt: skip
-# Of a probed model, `data/probes/{model}/`: the sensitivity of each prompt, its means, and the weight
+# Tables of a probed model, `data/probes/{model}/`: the sensitivity of each prompt, its means, and the weight
 # update. A tensor outside the blocks has layer -1.
 PROBE_COLUMNS = {
     "sensitivity": {
@@ -57,10 +60,10 @@ PROBE_COLUMNS = {
         **dict.fromkeys(("value", "null"), "float64"), **dict.fromkeys(("missing", "note"), "str"),
     },
 }  # fmt: skip
-# Of models moved as far as a sibling, `data/probes/perturbed/{model}/`: a row for each point, task, layer and measure;
+# Table of models moved as far as a sibling, `data/probes/perturbed/{model}/`: a row for each point, task, layer and measure;
 # `t` of an interpolation, `step` of a checkpoint, an index of preservation alone.
 PERTURBED_COLUMNS = {
-    "points": {    
+    "points": {
         "kind": "str", "draw": "int64", "t": "float64", "step": "Int64", "displacement": "float64",
         "task": "str", "layer": "int64", "measure": "str", "value": "float64", "index": "float64",
     },

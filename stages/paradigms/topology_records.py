@@ -1,4 +1,4 @@
-"""Clusters and loops of one model's cloud of activations: the rows of one site. Needs the extra gudhi."""
+"""The records of clusters and loops of one model's cloud of activations at one site; they need the extra gudhi."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stages.statistics.half_sampling import PAIRS, interval
 
 
 def measure_topology(x: np.ndarray, points: int, quarters: np.ndarray, draws: int, confidence: float) -> list[dict]:
-    """Summaries of the H0 and H1 bars of ``x`` (n, d), in units of the median distance between two points.
+    """Return summaries of the H0 and H1 bars of ``x`` (n, d), in units of the median distance between two points.
 
     All of them depend on the number of points, so that one number p = min(``points``, 2 q) serves the value (p of
     all rows), the baseline (mean over the halves of the partitions ``quarters`` (R, 4, q), p rows of each) and the null
@@ -36,13 +36,13 @@ def measure_topology(x: np.ndarray, points: int, quarters: np.ndarray, draws: in
 
 
 def _summaries(x: np.ndarray) -> np.ndarray:
-    """(10,) of H0, then of H1."""
+    """Return the five summaries of H0, then those of H1: (10,)."""
     bars = persistence(x)
     return np.array([*summarise_bars(bars.h0), *summarise_bars(bars.h1)], np.float64)
 
 
 @cache
 def _gaussian(points: int, d: int, draws: int) -> np.ndarray:
-    """Mean summaries (10,) of isotropic Gaussian clouds (points, d)."""
+    """Return the mean summaries (10,) of isotropic Gaussian clouds (points, d)."""
     clouds = (np.random.default_rng([points, d, i]).standard_normal((points, d)) for i in range(draws))
     return np.mean([_summaries(cloud) for cloud in clouds], axis=0)

@@ -10,8 +10,9 @@ import pandas as pd
 
 from stages.activations.store import ActivationError, read_header, read_offsets, read_site, require_comparable
 from stages.geometry.signature import split_paths
-from stages.paradigms.params import Paths
-from stages.paradigms.path_records import headline, measure_paths
+from stages.paradigms.metrics import path_metrics
+from stages.paradigms.params import PathParams
+from stages.paradigms.path_records import measure_paths
 from stages.shared.command import run_stage
 from stages.shared.files import atomic, write_json
 from stages.shared.params import load
@@ -23,16 +24,17 @@ ASK = "-S 'collect.aggregations=[last_token,all_tokens]'"
 
 
 def main(model: str, reference: str) -> None:
-    params = load("paths", Paths)
-    rows = [row for task in all_tasks(load("study", Study)) for row in measured(task, model, reference, params)]
+    """Write the table of all tasks and depths, and the metrics."""
+    params = load("paths", PathParams)
+    rows = [row for task in all_tasks(load("study", Study)) for row in measure_task(task, model, reference, params)]
     with atomic(TABLES / f"{model}.parquet") as temporary:
         pd.DataFrame(rows).to_parquet(temporary, index=False)
-    write_json(METRICS / f"{model}.json", headline(rows))
+    write_json(METRICS / f"{model}.json", path_metrics(rows))
     logging.info("%s against %s: %d rows", model, reference, len(rows))
 
 
-def measured(task: str, model: str, reference: str, params: Paths) -> list[dict]:
-    """Rows of one task, at all depths."""
+def measure_task(task: str, model: str, reference: str, params: PathParams) -> list[dict]:
+    """Return the rows of one task, at all depths; raises ActivationError unless all tokens of both models were collected."""
     files = [ACTIVATIONS / name / f"{task}.h5" for name in (reference, model)]
     headers = [read_header(file) for file in files]
     for header, file in zip(headers, files, strict=True):
@@ -53,7 +55,7 @@ def measured(task: str, model: str, reference: str, params: Paths) -> list[dict]
 
 
 def read_paths(file: Path, site: str, layer: int, prompts: int) -> list[np.ndarray]:
-    """Paths (tokens, d) of the first ``prompts``, without position 0, whose norm would rule the path, and special tokens."""
+    """Return the paths (tokens, d) of the first ``prompts``, without special tokens and position 0, whose norm would rule."""
     offsets, mask = read_offsets(file)
     offsets = offsets[: prompts + 1]
     mask = mask[: offsets[-1]]

@@ -1,4 +1,4 @@
-"""How a model's weights moved from its reference's: the records of every tensor, each measure with its null."""
+"""The records of how a model's weights moved from its reference's: every tensor, each measure with its null."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pandas as pd
 from stages.geometry.chance import isotropic_spectrum
 from stages.geometry.spectrum import effective_rank
 from stages.geometry.weights import Overlap, TensorUpdate, displacement, is_matrix, tensor_update
-from stages.paradigms.params import Probe
+from stages.paradigms.params import ProbeParams
 
-OWN = "its own reference: the update is zero"
+ITS_OWN_REFERENCE = "its own reference: the update is zero"
 STILL = "the update of this tensor is zero"
 VECTOR = "a vector has one direction only"
 DEFICIENT = "k is above the rank of the base weight"
 IN_BLOCK = re.compile(r"^.*?\b(\d+)\.(.+?)(?:\.(weight|bias))?$")
+# The layer of a tensor that belongs to no block.
 OUTSIDE = -1
-"""The layer of a tensor that belongs to no block."""
 
 
-def place(name: str) -> tuple[int, str]:
-    """Layer and kind of a parameter: (3, "self_attn.q_proj") of model.layers.3.self_attn.q_proj.weight."""
+def layer_and_kind(name: str) -> tuple[int, str]:
+    """Return the layer and the kind of a parameter: (3, "self_attn.q_proj") of model.layers.3.self_attn.q_proj.weight."""
     inside = IN_BLOCK.match(name)
     if inside is None:
         return OUTSIDE, name.removesuffix(".weight").split(".", 1)[-1]
@@ -32,48 +32,62 @@ def place(name: str) -> tuple[int, str]:
 
 
 def update_records(
-    base: Mapping[str, np.ndarray], update: Mapping[str, np.ndarray], params: Probe, common: Mapping[str, str]
+    base: Mapping[str, np.ndarray], update: Mapping[str, np.ndarray], params: ProbeParams, common: Mapping[str, str]
 ) -> tuple[pd.DataFrame, float]:
-    """The table `weights` of the ``update`` of every tensor of ``base``, and the displacement of the whole model.
+    """Return the table `weights` of the ``update`` of every tensor of ``base``, and the displacement of the whole model.
 
-    Null of the effective rank: the mean of isotropic Gaussian updates of the same shape. Of the overlaps: the
-    expectation of an update in random directions. Norms have none. Of a stack of matrices (experts): the mean.
+    The null of the effective rank is the mean of isotropic Gaussian updates of the same shape; that of the overlaps is
+    the expectation of an update in random directions; norms have none. A stack of matrices (experts) gives its mean.
     """
-    rows, found = [], []
+    rows, updates = [], []
     for name, weight in base.items():
-        measured, numbers = _of_tensor(weight.astype(np.float64), update[name], params)
-        found.append(measured)
+        measured, numbers = _tensor_numbers(weight.astype(np.float64), update[name], params)
+        updates.append(measured)
         rows += [
             {
-                **common, **_identity(name, weight.shape), "measure": measure, "variant": variant, "value": value,
-                "null": null, "missing": _reason(measure, value, measured, weight.shape), "note": _note(variant, weight.shape),
+                **common,
+                **_identity(name, weight.shape),
+                "measure": measure,
+                "variant": variant,
+                "value": value,
+                "null": null,
+                "missing": _reason(measure, value, measured, weight.shape),
+                "note": _note(variant, weight.shape),
             }
             for (measure, variant), (value, null) in numbers.items()
-        ]  # fmt: skip
-    return pd.DataFrame(rows), displacement(found)
+        ]
+    return pd.DataFrame(rows), displacement(updates)
 
 
 def missing_records(
-    base: Mapping[str, np.ndarray], reason: str, params: Probe, common: Mapping[str, str]
+    base: Mapping[str, np.ndarray], reason: str, params: ProbeParams, common: Mapping[str, str]
 ) -> pd.DataFrame:
-    """The table `weights` of a model without an update that could be measured: all missing, for ``reason``."""
+    """Return the table `weights` of a model without an update that could be measured: all missing, for ``reason``."""
     rows = [
-        {**common, **_identity(name, weight.shape), "measure": measure, "variant": variant, "value": np.nan, "null": np.nan,
-         "missing": reason, "note": ""}
+        {
+            **common,
+            **_identity(name, weight.shape),
+            "measure": measure,
+            "variant": variant,
+            "value": np.nan,
+            "null": np.nan,
+            "missing": reason,
+            "note": "",
+        }
         for name, weight in base.items()
         for measure, variant in _measures(params)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
 def leading(shape: tuple[int, ...], shares: Sequence[float]) -> list[int]:
-    """Numbers of directions for ``shares`` of the smaller side of a matrix, at least 1."""
+    """Return the numbers of directions for ``shares`` of the smaller side of a matrix, at least 1."""
     side = min(shape[-2:]) if is_matrix(shape) else 1
     return [max(1, round(share * side)) for share in shares]
 
 
-def isotropic_rank(shape: tuple[int, int], params: Probe) -> float:
-    """Mean effective rank of isotropic Gaussian matrices of ``shape``, which is that of their transposes."""
+def isotropic_rank(shape: tuple[int, int], params: ProbeParams) -> float:
+    """Return the mean effective rank of isotropic Gaussian matrices of ``shape``, which is that of their transposes."""
     return _isotropic_rank(max(shape), min(shape), params.null_draws, params.seed)
 
 
@@ -82,8 +96,8 @@ def _isotropic_rank(m: int, n: int, draws: int, seed: int) -> float:
     return float(effective_rank(isotropic_spectrum(m, n, False, draws, seed)).mean())
 
 
-def _measures(params: Probe) -> list[tuple[str, str]]:
-    """Measure and variant of every record of a tensor, in order."""
+def _measures(params: ProbeParams) -> list[tuple[str, str]]:
+    """Return measure and variant of every record of a tensor, in order."""
     overlaps = [(f"overlap_{side}", _variant(share)) for side in Overlap._fields for share in params.overlap_shares]
     plain = [
         ("base_norm", "frobenius"),
@@ -94,10 +108,10 @@ def _measures(params: Probe) -> list[tuple[str, str]]:
     return plain + overlaps
 
 
-def _of_tensor(
-    base: np.ndarray, update: np.ndarray, params: Probe
+def _tensor_numbers(
+    base: np.ndarray, update: np.ndarray, params: ProbeParams
 ) -> tuple[TensorUpdate, dict[tuple[str, str], tuple[float, float]]]:
-    """What was measured, and value and null of each of `_measures`."""
+    """Return the measured update of one tensor, and value and null of each of `_measures`."""
     measured = tensor_update(base, base + update, leading(base.shape, params.overlap_shares))
     rank_null = isotropic_rank(base.shape[-2:], params) if is_matrix(base.shape) else np.nan
     numbers = [
@@ -120,19 +134,19 @@ def _variant(share: float) -> str:
 
 
 def _note(variant: str, shape: tuple[int, ...]) -> str:
-    """The number of directions behind a share of them."""
+    """Return the number of directions behind a share of them."""
     if not (variant.startswith("share_") and is_matrix(shape)):
         return ""
     return f"k = {leading(shape, [float(variant.removeprefix('share_'))])[0]}"
 
 
 def _identity(name: str, shape: tuple[int, ...]) -> dict:
-    layer, kind = place(name)
+    layer, kind = layer_and_kind(name)
     return {"tensor": name, "kind": kind, "layer": layer, "shape": "x".join(map(str, shape))}
 
 
 def _reason(measure: str, value: float, measured: TensorUpdate, shape: tuple[int, ...]) -> str:
-    """Why ``value`` is missing, or nothing."""
+    """Return why ``value`` is missing, or nothing."""
     if not np.isnan(value):
         return ""
     if measure == "relative_update_norm":

@@ -12,6 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from stages import PINNED
 from stages.activations.store import ActivationError, read_header, read_offsets, read_site, require_comparable
 from stages.activations.tokens import CollectionError
 from stages.models.checkpoint import ModelError, weight_hash
@@ -152,7 +153,7 @@ def test_the_command_twice_gives_the_same_bytes_and_imports_little(project):
         code = "import runpy, sys; sys.argv = ['collect', 'sft-s0', 'base-s0']; runpy.run_module('stages.paradigms.collect', run_name='__main__'); "
         code += "print([name for name in ('pandas', 'matplotlib', 'trl', 'datasets', 'statsmodels') if name in sys.modules])"
         done = subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT), "DEVICE": "cpu"}, capture_output=True, text=True
+            [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT), "DEVICE": "cpu", **PINNED}, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout == "[]\n"

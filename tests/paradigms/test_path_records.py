@@ -152,18 +152,9 @@ def test_prompts_that_do_not_differ_are_missing_with_a_reason():
         "constant by design: the paths of all prompts are alike"
     }
     assert all(np.isnan(row["value"]) for row in same if row["missing"])
-    assert rows_of.headline(same) == {}
 
 
 def test_paths_with_common_ends_are_missing_at_degree_one_alone():
     x, y = ([np.concatenate([np.zeros((1, D)), path, np.ones((1, D))]) for path in model] for model in laws(0))
     missing = {key for key, row in table(x, y).items() if row["missing"]}
     assert missing == {("signature_distance", "k3_degree1"), ("signature_shift", "k3_degree1")}
-
-
-def test_headline_is_the_mean_of_the_deepest_variant():
-    x, y = laws(0, turn=1.2)
-    rows = rows_of.measure_paths(x, y, PARAMS, PARTS) + rows_of.measure_paths(x, x, PARAMS, PARTS)
-    found = rows_of.headline(rows)
-    assert set(found) == {"signature_distance_k3_degree3", "signature_shift_k3_degree3", "signed_area_distance_k3"}
-    assert found["signed_area_distance_k3"] == pytest.approx(of(table(x, y), "signed_area_distance")["value"] / 2)

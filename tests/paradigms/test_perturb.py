@@ -16,6 +16,7 @@ from stages.models.checkpoint import ModelError, open_checkpoint
 from stages.models.loading import load_model, load_tokenizer
 from stages.paradigms import perturb
 from stages.paradigms.last_tokens import last_tokens
+from stages.paradigms.prompt_tokens import held_out_tokens
 from stages.paradigms.tables import PERTURBED_TABLES
 from stages.shared.params import ParamsError
 from stages.tasks.item import TaskError
@@ -124,14 +125,15 @@ def test_points_and_their_displacements(family):
 def test_the_ends_of_the_line_are_the_base_and_the_model(family):
     table, _ = run()
     assert of(table, "interpolation", t=0.0)["index"].to_numpy() == pytest.approx(1, abs=1e-6)
-    tokens = perturb.tokens_of(open_checkpoint("base-s0"), PROMPTS)
-    params, measure = perturb.load("perturb", perturb.Perturb), perturb.load("measure", perturb.Measure)
+    tokenizer = load_tokenizer(open_checkpoint("base-s0"))
+    tokens = {task: held_out_tokens(task, tokenizer, PROMPTS) for task in ("logic", "strings")}
+    params, measure = perturb.load("perturb", perturb.PerturbParams), perturb.load("measure", perturb.MeasureParams)
     base, model = (load_model(open_checkpoint(name), "float32") for name in ("base-s0", "sft-s0"))
     for task, ids in tokens.items():
         ours, theirs = (last_tokens(network, ids, "resid_post", 1024) for network in (base, model))
         wanted = [
             perturb.compare(reference, rows)
-            for reference, rows in zip(perturb.factorised(ours, task, params, measure), theirs, strict=True)
+            for reference, rows in zip(perturb.factorise_layers(ours, task, params, measure), theirs, strict=True)
         ]
         for measure_name, column, field in (
             ("preservation", "index", "index"), ("preservation", "value", "preservation"), ("cka", "value", "cka"),

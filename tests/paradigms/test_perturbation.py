@@ -13,13 +13,13 @@ from stages.models.loading import load_model
 from stages.organisms.evaluation import displacement
 from stages.paradigms.perturbation import (
     KINDS,
-    RANDOM,
     PerturbationError,
     difference,
     perturb,
     perturbed,
     update,
 )
+from stages.paradigms.tables import RANDOM_KINDS
 from tests.support.tiny_models import tiny_model
 
 CPU = torch.device("cpu")
@@ -105,7 +105,7 @@ def test_what_each_null_keeps_as_the_measures_of_weights_see_it():
     for kind in ("spectrum_preserving", "negated", "interpolation"):
         assert rank[kind] == pytest.approx(own, rel=1e-4)
     np.testing.assert_allclose(overlap(perturb("w", delta, "negated").numpy(), base, ks).both, [0.8, 1])
-    for kind in RANDOM:
+    for kind in RANDOM_KINDS:
         draws = np.stack([perturb("w", delta, kind, draw) for draw in range(300)])
         found = overlap(draws, np.broadcast_to(base, draws.shape), ks)
         for share, chance in zip(found, overlap_chance(base.shape, ks), strict=True):
@@ -157,7 +157,7 @@ def test_isotropic_noise_has_no_preferred_element_or_sign():
     np.testing.assert_allclose(found.square().mean(0), variance, rtol=0.15)
 
 
-@pytest.mark.parametrize("kind", RANDOM)
+@pytest.mark.parametrize("kind", RANDOM_KINDS)
 def test_draws_depend_on_seed_kind_draw_and_name_alone(kind):
     delta = tensor(5, 3)
     first = perturb("w", delta, kind, draw=1, seed=2)
@@ -180,7 +180,7 @@ def test_a_perturbed_model_has_the_siblings_displacement(kind, pair):
     with perturbed(model, difference(model, sibling), kind, **options(kind)) as found:
         assert displacement(model, base) == pytest.approx(wanted, rel=1e-6)
         assert found.displacement == pytest.approx(wanted, rel=1e-6)
-        assert found.wanted == pytest.approx(wanted, rel=1e-6)
+        assert found.requested == pytest.approx(wanted, rel=1e-6)
 
 
 def test_interpolation_runs_from_the_base_to_the_sibling(pair):
@@ -256,7 +256,7 @@ def test_tied_tensors_stay_tied_also_on_disk(kind, tmp_path):
         assert not torch.equal(tied, before)
         inside = bits(model)
         model.save_pretrained(tmp_path)
-    written = load_model(at(tmp_path), "float32", on=CPU)
+    written = load_model(at(tmp_path), "float32", target=CPU)
     assert written.lm_head.weight is written.transformer.wte.weight
     assert_same(bits(written), inside)
 
@@ -314,7 +314,7 @@ def test_an_update_that_drowns_in_bfloat16_is_refused():
         pass
     assert_same(dict(model.named_parameters()), before)
     with perturbed(model, difference(tiny_model("olmo3"), moved_from(tiny_model("olmo3"))), "isotropic") as found:
-        assert found.displacement == pytest.approx(found.wanted, rel=0.02)
+        assert found.displacement == pytest.approx(found.requested, rel=0.02)
 
 
 def test_an_update_of_another_model_and_quantised_weights_are_refused():

@@ -8,7 +8,7 @@ import pytest
 from stages.paradigms import plot
 from stages.paradigms.figures.inputs import PlotError
 from stages.shared.tables import TableError
-from tests.support import synthetic_study as study
+from tests.support import paradigm_study as study
 
 FIGURES = {
     "preservation", "effective_rank", "spectra", "displacement", "training", "hypotheses", "scores", "rarefaction",

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from stages.models.checkpoint import ModelError
 from stages.paradigms import probe
 from stages.paradigms.tables import PROBE_COLUMNS, PROBE_TABLES
-from stages.paradigms.weight_records import OWN
+from stages.paradigms.weight_records import ITS_OWN_REFERENCE
 from stages.shared.params import ParamsError
 from stages.shared.tables import TableError
 from stages.tasks.item import TaskError
@@ -87,7 +87,7 @@ def test_tables_and_metrics_of_a_sibling_twice_the_same(project):
 def test_its_own_reference_has_no_update(project):
     probe.main("base-s0", "base-s0")
     _, records, weights = tables("base-s0")
-    assert set(weights["missing"]) == {OWN} and weights["value"].isna().all()
+    assert set(weights["missing"]) == {ITS_OWN_REFERENCE} and weights["value"].isna().all()
     assert records["value"].notna().all()
     assert "displacement" not in json.loads((probe.METRICS / "base-s0.json").read_text())
 

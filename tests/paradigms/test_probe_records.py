@@ -8,15 +8,22 @@ import torch
 from numpy.testing import assert_allclose
 
 from stages.activations.tokens import Tokens
-from stages.paradigms.params import Probe
-from stages.paradigms.probe_metrics import headline
+from stages.paradigms.params import ProbeParams
 from stages.paradigms.sensitivity import frobenius_norm, noise_response
 from stages.paradigms.sensitivity_records import measures, missing_means, prompt_means, prompt_values
 from stages.paradigms.tables import PROBE_COLUMNS, PROBE_TABLES
-from stages.paradigms.weight_records import DEFICIENT, STILL, VECTOR, leading, missing_records, place, update_records
+from stages.paradigms.weight_records import (
+    DEFICIENT,
+    STILL,
+    VECTOR,
+    layer_and_kind,
+    leading,
+    missing_records,
+    update_records,
+)
 from tests.support.tiny_models import WIDTH, tiny_model
 
-PARAMS = Probe(
+PARAMS = ProbeParams(
     prompts=3, draws=4, singular_prompts=2, singular_tolerance=0.1, overlap_shares=[0.25, 0.5], null_draws=4,
     confidence=0.95, seed=0,
 )  # fmt: skip
@@ -118,7 +125,7 @@ def test_a_stack_of_matrices_has_their_mean():
     ],
 )
 def test_layer_and_kind_of_a_parameter(name, expected):
-    assert place(name) == expected
+    assert layer_and_kind(name) == expected
 
 
 def test_leading_directions_are_shares_of_the_smaller_side():
@@ -180,9 +187,3 @@ def test_a_model_that_cannot_be_differentiated_has_its_reason_in_every_record():
     found = PROBE_TABLES.typed("records", missing_means(["logic"], 3, "quantised", PARAMS, COMMON))
     assert len(found) == 3 * len(measures(PARAMS)) and set(found["missing"]) == {"quantised"}
     assert list(found.columns) == list(PROBE_COLUMNS["records"])
-
-
-def test_headline_leaves_out_what_is_missing(values):
-    weights = missing_records({"a.weight": gaussian(4, 4)}, "its own reference", PARAMS, COMMON)
-    found = headline(prompt_means(values, PARAMS), weights, float("nan"), PARAMS)
-    assert set(found) == {"relative_noise_response_last_layer", "jacobian_frobenius_norm", "expansion_exponent"}

@@ -1,10 +1,12 @@
 """The gate: what it must accept, what it must reject, and what it reports."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from stages.activations.params import Quality
-from stages.paradigms.quality import QualityError, check
+from stages.paradigms.quality import QualityError, check_quality
 
 BOUNDS = Quality(usable=0.8, norm_low=1e-3, norm_high=1e6)
 IDS = tuple(f"p{i}" for i in range(10))
@@ -27,7 +29,8 @@ def activations():
 
 
 def run(collected, aggregations=("last_token",)):
-    return check(collected, IDS, OFFSETS, ["resid_post"], 2, aggregations, BOUNDS)
+    params = SimpleNamespace(sites=["resid_post"], aggregations=aggregations, quality=BOUNDS)
+    return check_quality(collected, IDS, OFFSETS, 2, params)
 
 
 def test_sound_activations_pass():

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from stages.activations.forward import require_fit
 from stages.activations.params import Collect
+from stages.activations.passes import require_fit
 from stages.activations.tokens import MASK, CollectionError, batches, token_offsets, tokenise
 from stages.models.sites import SITES, sites_of
-from stages.paradigms.reasoning import continuations, mask
+from stages.paradigms.reasoning import continuations, mask_in_words
 from stages.tasks import arithmetic, logic, strings
 from tests.paradigms.test_shards import params as shard_params
 from tests.support.forward_oracle import PROMPTS, RNG, TOKENS, assert_close, collect, naive
@@ -145,10 +145,10 @@ def test_the_end_of_a_generated_solution_tells_nothing_of_the_answer(task, style
 
 def test_nothing_is_appended_unless_asked_for():
     assert continuations("logic", [{"id": "x", "answer": "a"}], params("last_token", "mean")) is None
-    assert mask(params("last_token")) == MASK
-    told = mask(params("last_token", "reasoning_end"))
+    assert mask_in_words(params("last_token")) == MASK
+    told = mask_in_words(params("last_token", "reasoning_end"))
     assert told.startswith(MASK) and "long, solution" in told and "reasoning_middle: its middle token" in told
-    assert told != mask(params("last_token", "reasoning_end", reasoning=["short"]))
+    assert told != mask_in_words(params("last_token", "reasoning_end", reasoning=["short"]))
 
 
 BAD = {

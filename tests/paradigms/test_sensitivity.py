@@ -205,7 +205,7 @@ def test_a_loaded_checkpoint_works_in_eager_float32_and_in_nothing_else(tiny_fol
     assert np.isfinite(sv.noise_response(model, IDS, draws=2).mean).all()
     assert sv.top_singular_value(model, IDS, batch=2).converged.all()
     with pytest.raises(sv.SensitivityError, match=r"olmo3 uses sdpa attention.*load_model\(.*attention=\"eager\"\)"):
-        sv.noise_response(load_model(checkpoint, "float32", on=CPU), IDS)
+        sv.noise_response(load_model(checkpoint, "float32", target=CPU), IDS)
     with pytest.raises(
         sv.SensitivityError, match=r"olmo3 computes in torch.bfloat16: derivatives need float32; load it"
     ):

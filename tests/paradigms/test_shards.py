@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from stages.activations.forward import hook_names
 from stages.activations.params import Collect
+from stages.activations.positions import hook_names
 from stages.activations.tokens import token_offsets, tokenise
 from stages.models.checkpoint import Checkpoint
 from stages.paradigms import shards
-from stages.paradigms.shards import Dataset, Merged, compute, plan
+from stages.paradigms.shards import Dataset, Merged, compute, plan_shards
 from stages.shared import scratch
 from stages.shared.code_identity import import_closure
 from tests.support.forward_oracle import PROMPTS, TOKENS, naive
@@ -46,7 +46,7 @@ def scratch(tmp_path, monkeypatch):
 
 
 def planned(**changed):
-    return plan(checkpoint(), "float32", "logic", TOKENS, params(**changed), "cpu")
+    return plan_shards(checkpoint(), "float32", "logic", TOKENS, params(**changed), "cpu")
 
 
 def test_every_prompt_lies_in_one_shard_of_enough_tokens():
@@ -128,16 +128,16 @@ def test_a_shard_that_was_interrupted_is_absent(tiny_models, scratch, monkeypatc
 
 
 OTHER = {
-    "weights": lambda: plan(checkpoint(weight_hash="bb"), "float32", "logic", TOKENS, params(), "cpu"),
-    "precision": lambda: plan(checkpoint(), "bfloat16", "logic", TOKENS, params(), "cpu"),
-    "device": lambda: plan(checkpoint(), "float32", "logic", TOKENS, params(), "cuda"),
-    "tokens": lambda: plan(
+    "weights": lambda: plan_shards(checkpoint(weight_hash="bb"), "float32", "logic", TOKENS, params(), "cpu"),
+    "precision": lambda: plan_shards(checkpoint(), "bfloat16", "logic", TOKENS, params(), "cpu"),
+    "device": lambda: plan_shards(checkpoint(), "float32", "logic", TOKENS, params(), "cuda"),
+    "tokens": lambda: plan_shards(
         checkpoint(), "float32", "logic", tokenise(tiny_tokenizer(), PROMPTS[::-1], [f"p{i}" for i in range(8)]), params(), "cpu"
     ),
-    "masked tokens": lambda: plan(
+    "masked tokens": lambda: plan_shards(
         checkpoint(), "float32", "logic", TOKENS._replace(content=[~kept for kept in TOKENS.content]), params(), "cpu"
     ),
-    "what follows the prompts": lambda: plan(
+    "what follows the prompts": lambda: plan_shards(
         checkpoint(), "float32", "logic",
         tokenise(tiny_tokenizer(), PROMPTS, [f"p{i}" for i in range(8)], continuations=["w5"] * 8), params(), "cpu",
     ),
@@ -176,7 +176,8 @@ def test_the_code_of_the_key_is_all_that_computes_a_shard(monkeypatch):
     planned()
     files = import_closure(*(module.replace(".", "/") + ".py" for module in named))
     rooms = (
-        "activations/forward",
+        "activations/passes",
+        "activations/positions",
         "activations/tokens",
         "paradigms/shards",
         "models/loading",

@@ -18,7 +18,7 @@ SCRATCH, OUT = Path(".dvc/tmp/collect"), Path("data/activations")
 # Shards of a few prompts, each held up a little, so that there is something to interrupt.
 CHILD = """
 import sys, time
-from stages.paradigms import collect, recording, shards
+from stages.paradigms import collect, shards
 shards.SHARD_TOKENS = 20
 def slowly(function):
     def run(*arguments):
@@ -43,7 +43,7 @@ class Report(NamedTuple):
 
 
 def interrupt(model: str, reference: str, kills: int, seed: int) -> Report:
-    """Work in the current folder, a project whose params and models are in place."""
+    """Kill a collection, let it finish and compare, in the current folder, a project whose params and models are in place."""
     chance = random.Random(seed)
     child, start = _start(model, reference), time.perf_counter()
     assert child.wait() == 0
@@ -64,7 +64,7 @@ def interrupt(model: str, reference: str, kills: int, seed: int) -> Report:
 
 
 def _start(model: str, reference: str) -> subprocess.Popen:
-    """A child that has imported everything and begins to work."""
+    """Start a child that has imported everything and begins to work."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DEVICE": "cpu"}
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, model, reference],

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from stages.shared.figure_style import looks, sheet, styled
 
 VARIANT = "centred_singular"
+# Number of layers up to which a cell has room for its number.
 WIDEST = 12
-"""Layers up to which a cell has room for its number."""
+# Steps of the colour scale; few, so that they survive the palette of the file.
 LEVELS = 15
-"""Steps of the colour scale; few, so that they survive the palette of the file."""
 
 
 def table(records: pd.DataFrame, site: str) -> pd.DataFrame:
-    """Effective rank at ``site``, one row for each model, task and layer; `change` is relative to the reference's."""
+    """Return the effective rank at ``site``, one row for each model, task and layer; `change` is relative to the reference's."""
     chosen = (records["measure"] == "effective_rank") & (records["variant"] == VARIANT) & (records["site"] == site)
     rows = records[chosen & (records["missing"] == "")]
     keys = ["model", "task", "layer"]
@@ -32,7 +32,7 @@ def table(records: pd.DataFrame, site: str) -> pd.DataFrame:
 
 @styled
 def draw(rows: pd.DataFrame, site: str) -> Figure:
-    """A panel for each task: the number is the effective rank, the colour its change against the reference.
+    """Draw a panel for each task: the number is the effective rank, the colour its change against the reference.
 
     Several families are averaged.
     """
@@ -41,15 +41,16 @@ def draw(rows: pd.DataFrame, site: str) -> Figure:
     complete = len(rows) == len(layers) * rows[["model", "task"]].drop_duplicates().shape[0]
     absent = "" if complete else " –: missing, for the reason in the records."
     figure = sheet(
-        1.25 + 0.27 * (len(styles) + 1), "Effective rank of each model's activations, by layer",
+        1.25 + 0.27 * (len(styles) + 1),
+        "Effective rank of each model's activations, by layer",
         f"Numbers: effective rank (centred, singular values, {site}). Colours: change against the base.{absent}",
-    )  # fmt: skip
+    )
     panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     limit = max(0.05, np.ceil(20 * rows["change"].abs().max()) / 20)
     for axes, task in zip(panels, tasks, strict=True):
-        here = rows[rows["task"] == task]
+        task_rows = rows[rows["task"] == task]
         rank, change = (
-            here.pivot_table(index="recipe", columns="layer", values=quantity).reindex(
+            task_rows.pivot_table(index="recipe", columns="layer", values=quantity).reindex(
                 index=list(styles), columns=layers
             )
             for quantity in ("effective_rank", "change")
@@ -65,7 +66,7 @@ def draw(rows: pd.DataFrame, site: str) -> Figure:
                 axes.text(
                     x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=7, color="white" if dark else "#222222"
                 )
-        noise = here["noise"].mean()
+        noise = task_rows["noise"].mean()
         axes.set_title(f"{task} (pure noise: {noise:.3g})")
         axes.set_xticks(np.arange(len(layers))[:: -(-len(layers) // 10)] + 0.5, layers[:: -(-len(layers) // 10)])
         axes.set_xlabel("layer")

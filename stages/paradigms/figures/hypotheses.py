@@ -1,4 +1,4 @@
-"""The declared hypotheses: estimates, intervals, margins and verdicts."""
+"""The figure of the declared hypotheses: estimates, intervals, margins and verdicts."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ EFFECTS = {
     "total": "total effect", "at_matched_displacement": "at matched displacement",
     "at_matched_kl": "at matched KL", "on_policy": "against on-policy SFT",
 }  # fmt: skip
+# Position in the text: its words; the last token of the prompt goes without saying.
 POSITIONS = {
     "mean": " (mean of the prompt)", "reasoning_middle": " in the middle of reasoning", "reasoning_end": " after reasoning",
 }  # fmt: skip
-"""Of the text; the last token of the prompt goes without saying."""
+# Verdict: its colour; the undecided are grey.
 COLOURS = {"strong": "#0072B2", "moderate": "#0072B2", "equivalent": "#222222", "reversed": "#D55E00"}
-"""Of verdicts; the undecided are grey."""
 EQUIVALENT, MODERATE, STRONG, REVERSED = "#dedede", "#d6e6f2", "#a9cbe4", "#f7dcc8"
 
 
 def claim(row: pd.Series) -> str:
-    """The hypothesis in words, on two lines."""
+    """Return the hypothesis in words, on two lines."""
     more, less = (LOOKS[name].label if name in LOOKS else name for name in (row["more"], row["less"]))
-    where = POSITIONS.get(row.get("aggregation"), "")
-    return f"{more} − {less}\n{QUANTITIES.get(row['quantity'], row['quantity'])}{where}, {EFFECTS.get(row['effect'], row['effect'])}"
+    position = POSITIONS.get(row.get("aggregation"), "")
+    return f"{more} − {less}\n{QUANTITIES.get(row['quantity'], row['quantity'])}{position}, {EFFECTS.get(row['effect'], row['effect'])}"
 
 
 @styled
 def draw(rows: pd.DataFrame, strong: float, moderate: float, equivalent: float, confidence: float) -> Figure:
-    """A forest plot of ``rows`` (`plots/hypotheses.csv`) in the order of their declaration, margins shaded.
+    """Draw a forest plot of ``rows`` (`plots/hypotheses.csv`) in the order of their declaration, margins shaded.
 
-    Untested hypotheses keep their line, with the reason in place of an estimate.
+    Untested hypotheses keep their row, with the reason in place of an estimate.
     """
     scopes = rows["scope"].dropna().unique() if "scope" in rows else []
     reading = (
@@ -54,18 +54,18 @@ def draw(rows: pd.DataFrame, strong: float, moderate: float, equivalent: float, 
     for low, high, colour in ((-equivalent, equivalent, EQUIVALENT), (moderate, strong, MODERATE)):
         axes.axvspan(low, high, color=colour, linewidth=0)
     axes.axvline(0, color=GREY, linewidth=0.8)
-    for place, (_, row) in enumerate(rows.iterrows()):
+    for y, (_, row) in enumerate(rows.iterrows()):
         colour = COLOURS.get(row["verdict"], "#8a8a8a")
         decided = row["verdict"] in COLOURS
         if pd.notna(row.get("estimate")):
-            axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2)
+            axes.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2)
             axes.plot(
-                row["estimate"], place, "o", color=colour, markersize=7, markerfacecolor=colour if decided else "white"
+                row["estimate"], y, "o", color=colour, markersize=7, markerfacecolor=colour if decided else "white"
             )
         ink, weight = (colour, "bold") if decided else ("#555555", "normal")
         axes.text(
             1.02,
-            place,
+            y,
             _words(row),
             transform=axes.get_yaxis_transform(),
             va="center",
@@ -93,7 +93,7 @@ def draw(rows: pd.DataFrame, strong: float, moderate: float, equivalent: float, 
 
 
 def _words(row: pd.Series) -> str:
-    """A verdict with its estimate; or why there is none."""
+    """Return a verdict with its estimate, or why there is none."""
     if row["verdict"] not in (*COLOURS, "undecided"):
         return textwrap.fill(row["verdict"], 34, max_lines=3, placeholder=" …")
     words = f"{row['verdict']}\n{row['estimate']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"

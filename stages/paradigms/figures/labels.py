@@ -1,19 +1,19 @@
-"""Names beside points, placed so that they cover neither each other nor a point."""
+"""Labels of points, placed so that they cover neither each other nor a point."""
 
 from __future__ import annotations
 
 import numpy as np
 
+# Candidate positions, in points from the mark, the nearest first.
 OFFSETS = [
     (x, y)
     for radius in (8, 15, 24, 34)
     for x, y in ((radius, 0), (-radius, 0), (6, radius), (6, -radius), (-6, radius), (-6, -radius))
 ]
-"""Candidate places, in points from the mark, the nearest first."""
 
 
 def label_points(axes, points: list[tuple[float, float, str, str]]) -> None:
-    """Write each (x, y, text, colour) in the first free place around it; call when limits and layout are final."""
+    """Write the text of each (x, y, text, colour) at the first free position around it, once limits and layout are final."""
     figure = axes.figure
     renderer, scale = figure.canvas.get_renderer(), figure.dpi / 72
     marks = axes.transData.transform([(x, y) for x, y, *_ in points])  # (points, 2) pixels
@@ -37,7 +37,7 @@ def label_points(axes, points: list[tuple[float, float, str, str]]) -> None:
             extent = note.get_window_extent(renderer)
             box = (extent.x0, extent.y0, extent.x1, extent.y1)
             outside = extent.x0 < frame.x0 or extent.x1 > frame.x1 or extent.y0 < frame.y0 or extent.y1 > frame.y1
-            cost = sum(_overlap(box, other) for j, other in enumerate(taken) if j != i) + (1e6 if outside else 0)
+            cost = sum(_overlap(box, obstacle) for j, obstacle in enumerate(taken) if j != i) + (1e6 if outside else 0)
             if best is None or cost < best[0]:
                 best = (cost, dx, dy, box)
             if cost == 0:
@@ -60,5 +60,5 @@ def _box(centre: np.ndarray, width: float, height: float) -> tuple[float, float,
 
 
 def _overlap(a: tuple, b: tuple) -> float:
-    """Common area of two boxes (x0, y0, x1, y1)."""
+    """Return the common area of two boxes (x0, y0, x1, y1)."""
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))

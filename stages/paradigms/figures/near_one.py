@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.ticker import FixedLocator, NullLocator
 
+# 1 itself lies where 1 - ROOM would on a logarithmic scale of 1 - index: nearer is no nearer for the eye.
 ROOM = 1e-3
-"""1 itself lies where 1 - ROOM would on a logarithmic scale of 1 - index: nearer is no nearer for the eye."""
 SLOPE = 1 / (ROOM * np.log(10))
 TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 1)
 
@@ -23,12 +23,12 @@ def spread_y(axes) -> None:
 def _forward(index: np.ndarray) -> np.ndarray:
     # Beyond 1 a straight line goes on with the slope there: nothing is cut off, and the scale can be inverted.
     index = np.asarray(index, float)
-    within = -np.log10(1 + ROOM - np.minimum(index, 1))
-    return within + np.maximum(index - 1, 0) * SLOPE
+    scaled = -np.log10(1 + ROOM - np.minimum(index, 1))
+    return scaled + np.maximum(index - 1, 0) * SLOPE
 
 
 def _backward(scaled: np.ndarray) -> np.ndarray:
     scaled = np.asarray(scaled, float)
     top = -np.log10(ROOM)
-    within = 1 + ROOM - 10.0 ** -np.minimum(scaled, top)
-    return within + np.maximum(scaled - top, 0) / SLOPE
+    index = 1 + ROOM - 10.0 ** -np.minimum(scaled, top)
+    return index + np.maximum(scaled - top, 0) / SLOPE

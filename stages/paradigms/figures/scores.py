@@ -1,4 +1,4 @@
-"""Every score between a model and its reference on one scale: 1 as like as the noise ceiling allows, 0 chance."""
+"""Scores between a model and its reference on one scale: 1 as like as the noise ceiling allows, 0 chance."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ LABELS = {
 }
 OF_SUBSPACES = ("preservation", "projection_overlap", "grassmann_distance", "captured_variance")
 SIDES = ("of reference", "of model", "from reference", "from model")
+# Steps of the colour scale; few, so that they survive the palette of the file.
 LEVELS = 15
-"""Steps of the colour scale; few, so that they survive the palette of the file."""
 
 
 def table(records: pd.DataFrame, k: int, site: str, prompt_end: str) -> pd.DataFrame:
-    """Mean index over tasks and layers at ``site``: score, recipe, model, aggregation, index, cells.
+    """Return the mean index over tasks and layers at ``site``: score, recipe, model, index, cells.
 
-    Of measures of subspaces the centred variants of ``k`` directions; of the others all centred ones. Preservation also
-    at positions other than ``prompt_end``.
+    Measures of subspaces have the centred variants of ``k`` directions, the others all centred ones. Preservation is
+    also told at positions other than ``prompt_end``.
     """
     rows = records[(records["site"] == site) & records["measure"].isin(LABELS) & records["index"].notna()]
     rows = rows[(rows["model"] != rows["reference"]) & ~rows["variant"].str.startswith("raw")]
@@ -55,15 +55,15 @@ def table(records: pd.DataFrame, k: int, site: str, prompt_end: str) -> pd.DataF
 
 
 def _label(measure: str, variant: str, aggregation: str, prompt_end: str) -> str:
-    """In words, with whose variance or prediction it is, and where in the text if not at the prompt's end."""
+    """Return a score in words: whose variance or prediction it is, and its position if that is not the prompt's end."""
     side = next((f" {words}" for words in SIDES if words.replace(" ", "_") in variant), "")
-    where = "" if aggregation == prompt_end else f", {aggregation.replace('_', ' ')}"
-    return LABELS[measure] + side + where
+    position = "" if aggregation == prompt_end else f", {aggregation.replace('_', ' ')}"
+    return LABELS[measure] + side + position
 
 
 @styled
 def draw(rows: pd.DataFrame, k: int, site: str) -> Figure:
-    """A row for each score, a column for each recipe; several families are averaged."""
+    """Draw a row for each score, a column for each recipe; several families are averaged."""
     if rows.empty:
         return nothing(TITLE, "No model of this study differs from its reference.")
     styles, scores = looks(rows["recipe"]), list(dict.fromkeys(rows["score"]))
@@ -71,10 +71,11 @@ def draw(rows: pd.DataFrame, k: int, site: str) -> Figure:
         index=scores, columns=list(styles)
     )
     figure = sheet(
-        1.5 + 0.24 * len(scores), TITLE,
+        1.5 + 0.24 * len(scores),
+        TITLE,
         f"Adjusted index, mean over tasks and layers ({site}); subspaces of {k} directions. 1: as like the base as sampling noise "
         "allows, or equal; 0: no more than chance. Distances are turned the same way.",
-    )  # fmt: skip
+    )
     axes = figure.subplots()
     low = min(0.5, np.floor(10 * np.nanmin(values.to_numpy())) / 10)
     image = axes.pcolormesh(

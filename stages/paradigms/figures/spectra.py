@@ -9,14 +9,14 @@ from matplotlib.lines import Line2D
 
 from stages.shared.figure_style import GREY, legend, log_ticks, looks, sheet, styled
 
+# Number of ranks of a spectrum in the table, about evenly spaced on a log axis.
 POINTS = 16
-"""Ranks kept of a spectrum, about evenly spaced on a log axis."""
 
 
 def table(spectra: pd.DataFrame, site: str) -> pd.DataFrame:
-    """Share of the variance by rank (centred) at three layers, averaged over the families; `noise` is isotropic.
+    """Return the share of the variance by rank (centred) at three layers, averaged over the families; `noise` is isotropic.
 
-    ``spectra``: spectrum tables of all models with the columns `recipe` and `model`. The layers are those of each model.
+    ``spectra``: spectrum tables of all models with the columns `recipe` and `model`. Each model has its three.
     """
     rows = spectra[(spectra["variant"] == "centred") & (spectra["site"] == site)].copy()
     groups = rows.groupby(["model", "task", "layer"])["eigenvalue"]
@@ -37,28 +37,29 @@ def table(spectra: pd.DataFrame, site: str) -> pd.DataFrame:
 
 @styled
 def draw(rows: pd.DataFrame, site: str) -> Figure:
-    """A column for each task, a row for each depth; both axes logarithmic. Families are averaged in the table."""
+    """Draw a column for each task, a row for each depth; both axes logarithmic. Families are averaged in the table."""
     styles, tasks = looks(rows["recipe"]), sorted(rows["task"].unique())
     depths = [depth for depth in ("first", "middle", "last") if depth in set(rows["depth"])]
     figure = sheet(
-        1.5 + 1.75 * len(depths), "Eigenvalue spectra: how fast variance falls over directions",
+        1.5 + 1.75 * len(depths),
+        "Eigenvalue spectra: how fast variance falls over directions",
         f"Share of the variance of each principal direction (centred, {site}). A flatter line spreads over more directions.",
-    )  # fmt: skip
+    )
     grid = figure.subplots(len(depths), len(tasks), sharex=True, sharey="row", squeeze=False)
     for i, depth in enumerate(depths):
         for j, task in enumerate(tasks):
-            axes, here = grid[i, j], rows[(rows["depth"] == depth) & (rows["task"] == task)]
+            axes, panel = grid[i, j], rows[(rows["depth"] == depth) & (rows["task"] == task)]
             for recipe, look in styles.items():
-                line = here[here["recipe"] == recipe]
+                spectrum = panel[panel["recipe"] == recipe]
                 axes.plot(
-                    line["rank"],
-                    line["share"],
+                    spectrum["rank"],
+                    spectrum["share"],
                     color=look.colour,
                     linestyle=look.dash,
                     linewidth=1.1 if look.control else 1.8,
                     label=recipe,
                 )
-            noise = here.groupby("rank")["noise"].mean()
+            noise = panel.groupby("rank")["noise"].mean()
             axes.plot(noise.index, noise, color=GREY, linewidth=1.1, linestyle=(0, (1, 1)), label="noise")
             axes.set(xscale="log", yscale="log")
             axes.minorticks_off()
@@ -69,11 +70,11 @@ def draw(rows: pd.DataFrame, site: str) -> Figure:
         grid[i, 0].set_ylabel(f"{depth} layer ({', '.join(map(str, layers))})\nshare of variance")
     for axes in grid[-1]:
         axes.set_xlabel("rank of the direction")
-    lines = [
+    handles = [
         Line2D([], [], color=v.colour, linestyle=v.dash, linewidth=1.1 if v.control else 1.8, label=v.label)
         for v in styles.values()
     ]
     legend(
-        figure, [*lines, Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (1, 1)), label="Isotropic noise")], 5
+        figure, [*handles, Line2D([], [], color=GREY, linewidth=1.1, linestyle=(0, (1, 1)), label="Isotropic noise")], 5
     )
     return figure

@@ -1,4 +1,4 @@
-"""How far each model's weights moved, and in how many directions: by layer and by kind of tensor."""
+"""Updates of the weights: how far each model moved, and in how many directions, by layer and by kind of tensor."""
 
 from __future__ import annotations
 
@@ -18,23 +18,19 @@ IN_BLOCKS = "layer"
 
 
 def table(records: pd.DataFrame) -> pd.DataFrame:
-    """One row for each model and layer, and for each model and kind of tensor, in the order of the model.
+    """Return one row for each model and layer, and for each model and kind of tensor, in the order of the model.
 
     ``records``: the tables `weights` of all models with a column `recipe`; models without an update are left out.
     Norms are those of all tensors of the group together; of ranks the mean over matrices, each over its null.
     """
     keys = ["recipe", "model", "layer", "kind", "tensor"]
     rows = records[records["missing"] == ""].set_index(keys)
-    of = {
-        measure: rows[rows["measure"] == measure] for measure in ("base_norm", "update_norm", "update_effective_rank")
-    }
-    tensors = pd.DataFrame(
-        {
-            "base": of["base_norm"]["value"] ** 2,
-            "update": of["update_norm"]["value"] ** 2,
-            "rank": of["update_effective_rank"]["value"] / of["update_effective_rank"]["null"],
-        }
-    ).reindex(of["base_norm"].index).reset_index()  # fmt: skip
+    base, update, ranks = (
+        rows[rows["measure"] == measure] for measure in ("base_norm", "update_norm", "update_effective_rank")
+    )
+    squares = {"base": base["value"] ** 2, "update": update["value"] ** 2}
+    tensors = pd.DataFrame({**squares, "rank": ranks["value"] / ranks["null"]})
+    tensors = tensors.reindex(base.index).reset_index()
     parts = [
         _grouped(tensors[tensors["layer"] >= 0], IN_BLOCKS),
         _grouped(tensors, "kind"),
@@ -42,51 +38,58 @@ def table(records: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).sort_values(["recipe", "model", "by"], ignore_index=True, kind="stable")
 
 
-def _grouped(tensors: pd.DataFrame, by: str) -> pd.DataFrame:
-    groups = tensors.groupby(["recipe", "model", by], sort=False)
+def _grouped(tensors: pd.DataFrame, column: str) -> pd.DataFrame:
+    groups = tensors.groupby(["recipe", "model", column], sort=False)
     sums = groups[["base", "update"]].sum()
-    found = pd.DataFrame(
+    means = pd.DataFrame(
         {
             "relative_update_norm": np.sqrt(sums["update"] / sums["base"]),
             "effective_rank_over_null": groups["rank"].mean(),
         }
     )
-    found = found.reset_index().rename(columns={by: "place"})
-    return found.assign(by=by, place=found["place"].astype(str))[["recipe", "model", "by", "place", *QUANTITIES]]
+    means = means.reset_index().rename(columns={column: "place"})
+    return means.assign(by=column, place=means["place"].astype(str))[["recipe", "model", "by", "place", *QUANTITIES]]
 
 
 @styled
 def draw(rows: pd.DataFrame) -> Figure:
-    """Left by layer, right by kind of tensor; above how far, below in how many directions. Families are averaged."""
+    """Draw layers left, kinds of tensor right; how far above, in how many directions below. Families are averaged."""
     if rows.empty:
         return nothing(TITLE, "No model of this study has an update that could be measured; the records say why.")
     styles = looks(rows["recipe"])
     width = widths(styles)
     aside = dict(zip(styles, np.linspace(-0.3, 0.3, len(styles)), strict=True))
     figure = sheet(
-        6.0, TITLE,
+        6.0,
+        TITLE,
         "Above: all tensors of a layer or kind together. Below: mean over matrices; 1 is noise without structure of the same "
         "shape; vectors have no rank.",
-    )  # fmt: skip
+    )
     grid = figure.subplots(2, 2, sharex="col", sharey="row", width_ratios=(1, 1.45))
-    for column, by in enumerate((IN_BLOCKS, "kind")):
-        here = rows[rows["by"] == by]
-        places = list(dict.fromkeys(here["place"]))
+    for column, grouping in enumerate((IN_BLOCKS, "kind")):
+        grouped = rows[rows["by"] == grouping]
+        groups = list(dict.fromkeys(grouped["place"]))
         for axes, quantity in zip(grid[:, column], QUANTITIES, strict=True):
             for recipe, look in styles.items():
-                line = here[here["recipe"] == recipe].groupby("place")[quantity].mean().reindex(places)
-                # beside each other where no line tells them apart
-                x = np.arange(len(places)) + (0 if by == IN_BLOCKS else aside[recipe])
+                means = grouped[grouped["recipe"] == recipe].groupby("place")[quantity].mean().reindex(groups)
+                # side by side where no line tells them apart
+                x = np.arange(len(groups)) + (0 if grouping == IN_BLOCKS else aside[recipe])
                 axes.plot(
-                    x, line, color=look.colour, marker=look.marker, markersize=3.5 if look.control else 4.5,
-                    linestyle=look.dash if by == IN_BLOCKS else "none", linewidth=width[recipe], label=recipe,
-                )  # fmt: skip
-        if by == IN_BLOCKS:
-            whole_ticks(grid[1, column], range(len(places)))
+                    x,
+                    means,
+                    color=look.colour,
+                    marker=look.marker,
+                    markersize=3.5 if look.control else 4.5,
+                    linestyle=look.dash if grouping == IN_BLOCKS else "none",
+                    linewidth=width[recipe],
+                    label=recipe,
+                )
+        if grouping == IN_BLOCKS:
+            whole_ticks(grid[1, column], range(len(groups)))
             grid[1, column].set_xlabel("layer")
         else:
-            labels = [place.rpartition(".")[2].replace("layernorm", "norm") for place in places]
-            grid[1, column].set_xticks(range(len(places)), labels, rotation=45, ha="right")
+            labels = [kind.rpartition(".")[2].replace("layernorm", "norm") for kind in groups]
+            grid[1, column].set_xticks(range(len(groups)), labels, rotation=45, ha="right")
             for axes in grid[:, column]:
                 axes.grid(axis="x", color=PALE)
         grid[1, column].axhline(1, color=GREY, linewidth=1.0, zorder=1)
@@ -94,9 +97,18 @@ def draw(rows: pd.DataFrame) -> Figure:
     log_ticks(grid[0, 0].yaxis)
     for axes, label in zip(grid[:, 0], QUANTITIES.values(), strict=True):
         axes.set_ylabel(label)
-    lines = [
-        Line2D([], [], color=v.colour, linestyle=v.dash, marker=v.marker, markersize=4.5, linewidth=width[recipe], label=v.label)
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=v.colour,
+            linestyle=v.dash,
+            marker=v.marker,
+            markersize=4.5,
+            linewidth=width[recipe],
+            label=v.label,
+        )
         for recipe, v in styles.items()
-    ]  # fmt: skip
-    legend(figure, [*lines, Line2D([], [], color=GREY, linewidth=1.0, label="Isotropic noise")])
+    ]
+    legend(figure, [*handles, Line2D([], [], color=GREY, linewidth=1.0, label="Isotropic noise")])
     return figure

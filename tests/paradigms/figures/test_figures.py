@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from stages.paradigms import perturbed as update_size
 from stages.paradigms.figures import (
     displacement,
     effective_rank,
@@ -17,10 +16,11 @@ from stages.paradigms.figures import (
     spectra,
     training,
 )
+from stages.paradigms.figures.families import family_band
 from stages.paradigms.figures.labels import label_points
-from stages.paradigms.tables import PERTURBED_TABLES
+from stages.paradigms.tables import PERTURBED_TABLES, RANDOM_KINDS
 from stages.shared.figure_style import LOOKS, looks, save, sheet
-from tests.support import synthetic_study as study
+from tests.support import paradigm_study as study
 
 RECIPES = ("base", "sft", "rl_zero", "sft_matched")
 
@@ -91,7 +91,7 @@ def test_preservation_draws_index_score_chance_and_baseline(records):
 def test_preservation_of_families_is_their_mean_and_range():
     rows = preservation.table(gathered("records", ("base", "sft"), (0, 1)), points(seeds=(0, 1)), 8, "resid_post")
     rows = rows[rows["task"] == "strings"]
-    band = preservation.over_families(rows, "index")
+    band = family_band(rows, "index", rows["model"].nunique() > 1)
     groups = rows.groupby("layer")["index"]
     for column, wanted in {"mean": groups.mean(), "low": groups.min(), "high": groups.max()}.items():
         assert_allclose(band[column], wanted)
@@ -100,13 +100,13 @@ def test_preservation_of_families_is_their_mean_and_range():
 def test_preservation_draws_no_line_across_a_layer_without_an_index(records):
     rows = preservation.table(records, points(), 8, "resid_post")
     rows = rows[(rows["task"] == "strings") & (rows["recipe"] == "sft") & (rows["layer"] != 2)]
-    assert np.isnan(preservation.over_families(rows, "index").loc[2, "mean"])
+    assert np.isnan(family_band(rows, "index", rows["model"].nunique() > 1).loc[2, "mean"])
 
 
 def test_preservation_of_one_family_has_the_interval_over_prompts(records):
     rows = preservation.table(records, points(), 8, "resid_post")
     rows = rows[(rows["task"] == "strings") & (rows["recipe"] == "sft")]
-    assert_allclose(preservation.over_families(rows, "index")["low"], rows["index_low"])
+    assert_allclose(family_band(rows, "index", rows["model"].nunique() > 1)["low"], rows["index_low"])
 
 
 def hatched(axes):
@@ -118,7 +118,7 @@ def test_preservation_draws_the_range_over_random_updates_of_a_models_size(recor
     figure = preservation.draw(rows, 8, "resid_post")
     (band,) = hatched(figure.axes[0])  # of sft alone: no other has any
     drawn = pd.DataFrame(study.points_of("sft", 0, 4)).query("measure == 'preservation' and task == 'arithmetic'")
-    drawn = drawn[drawn["kind"].isin(update_size.RANDOM)].groupby("layer")["index"]
+    drawn = drawn[drawn["kind"].isin(RANDOM_KINDS)].groupby("layer")["index"]
     assert_allclose(band.get_paths()[0].get_extents().intervaly, [drawn.min().min(), drawn.max().max()])
     assert any(text.get_text().startswith("Random updates") for text in figure.legends[0].texts)
 

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from stages.paradigms.figures import sensitivity, weights
-from tests.support import synthetic_study as study
+from tests.support import paradigm_study as study
 
 RECIPES = ("base", "sft", "rl_zero", "sft_matched")
 

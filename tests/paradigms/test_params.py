@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from stages.paradigms.params import Perturb, perturbed_models
+from stages.paradigms.params import PerturbParams, perturbed_models
 from stages.shared.params import ParamsError, load
 from stages.shared.study import Study
 from tests.shared.test_study import SOUND as STUDY
@@ -17,7 +17,7 @@ SOUND = {
 def perturb(tmp_path, **changes):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump({"study": STUDY, "perturb": {**SOUND, **changes}}))
-    return load("perturb", Perturb, path)
+    return load("perturb", PerturbParams, path)
 
 
 def test_models_are_those_of_every_family_and_of_the_hub(tmp_path):

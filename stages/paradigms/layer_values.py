@@ -15,7 +15,7 @@ from stages.statistics.contrast import LayerValues
 from stages.statistics.half_sampling import complement_deviations
 
 
-def curve(
+def layer_values(
     folder: Path,
     measure: str,
     variant: str,
@@ -27,33 +27,35 @@ def curve(
 ) -> LayerValues:
     """Return ``quantity`` (value or index) of one measure at every layer of ``site``, with its half-sample deviations.
 
-    Parameters: all but ``scale`` name the rows of one folder of tables, as `values` and `has` take them.
+    Parameters: all but ``scale`` name the rows of one folder of tables, as `plain_values` and `is_measured` take them.
     ``scale`` is applied to values and half-sample values alike (np.log turns differences into relative ones).
     Raises TableError when a task, the site or the aggregation is absent, or no half-samples were stored for the site.
     """
     records = _select(folder, "records", measure, variant, aggregation, site)
-    curve_values = scale(_grid(folder, records, quantity, site, tasks))  # (tasks, layers)
+    values = scale(_grid(folder, records, quantity, site, tasks))  # (tasks, layers)
     n = _grid(folder, records, "n", site, tasks)
     stored = _select(folder, "replicates", measure, variant, aggregation, site)
     stored = stored[(stored["quantity"] == quantity) & stored["task"].isin(tasks)]
-    if stored.empty and np.isfinite(curve_values).any():
+    if stored.empty and np.isfinite(values).any():
         raise TableError(
             f"{folder}: no half-samples of {measure} {variant} at {site}: add {site} to measure.interval_sites"
         )
     replicates = np.full(
-        (*curve_values.shape, 1 + stored["replicate"].max() if len(stored) else 1), np.nan
+        (*values.shape, 1 + stored["replicate"].max() if len(stored) else 1), np.nan
     )  # (tasks, layers, B)
     positions = {task: i for i, task in enumerate(tasks)}
     replicates[stored["task"].map(positions).astype(int), stored["layer"], stored["replicate"]] = scale(stored["value"])
-    return LayerValues(curve_values, complement_deviations(replicates, n))
+    return LayerValues(values, complement_deviations(replicates, n))
 
 
-def has(folder: Path, measure: str, variant: str, aggregation: str, site: str) -> bool:
+def is_measured(folder: Path, measure: str, variant: str, aggregation: str, site: str) -> bool:
     """Return whether the variant was measured at that position and site."""
     return len(_select(folder, "records", measure, variant, aggregation, site)) > 0
 
 
-def values(folder: Path, measure: str, variant: str, aggregation: str, site: str, tasks: Sequence[str]) -> np.ndarray:
+def plain_values(
+    folder: Path, measure: str, variant: str, aggregation: str, site: str, tasks: Sequence[str]
+) -> np.ndarray:
     """Return the values (tasks, layers), without intervals."""
     return _grid(folder, _select(folder, "records", measure, variant, aggregation, site), "value", site, tasks)
 

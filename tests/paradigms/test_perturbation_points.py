@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stages.models.checkpoint import Checkpoint
-from stages.paradigms.points import Point, matched_t, plan, saved_steps
+from stages.paradigms.perturbation_points import Point, all_points, matched_t, saved_steps
 
 
 def at(folder):
@@ -20,7 +20,7 @@ def test_checkpoints_come_in_the_order_of_training(tmp_path):
 
 def test_points_are_all_there_once(tmp_path):
     (tmp_path / "checkpoints/step-3").mkdir(parents=True)
-    found = plan([0.5, 1.0, 0.25, 1.0], 2, at(tmp_path))
+    found = all_points([0.5, 1.0, 0.25, 1.0], 2, at(tmp_path))
     assert found == [
         Point("isotropic", 0), Point("isotropic", 1), Point("spectrum_preserving", 0), Point("spectrum_preserving", 1),
         Point("negated"), *(Point("interpolation", t=t) for t in (0.25, 0.5, 1.0)), Point("checkpoint", step=3),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.paradigms.perturbed import headline, mean_index, read_all, rows_of
+from stages.paradigms.perturbed_records import mean_index, perturbed_rows, read_perturbed
 from stages.paradigms.tables import PERTURBED_TABLES
 from stages.shared.tables import TableError
 
@@ -15,7 +15,7 @@ def point(kind, index, draw=0, t=None, displacement=0.1, layers=2):
     return [
         row
         for layer in range(layers)
-        for row in rows_of(
+        for row in perturbed_rows(
             described, "logic", layer,
             {"preservation": 0.5, "index": index + 0.01 * (-1) ** layer, "effective_rank": 9.0, "cka": 0.8},
         )
@@ -26,22 +26,6 @@ def study():
     rows = [row for kind, values in NULLS.items() for i, v in enumerate(values) for row in point(kind, v, i)]
     line = [row for t, v in ((0.25, 0.99), (1.0, 0.8)) for row in point("interpolation", v, t=t, displacement=t / 10)]
     return rows + line + point("negated", 0.81)
-
-
-def test_headline_of_made_up_nulls(tmp_path):
-    found = headline(PERTURBED_TABLES.typed("points", study()), "rl_zero-s0", 0.25)
-    assert found["index"] == pytest.approx(0.8) and found["displacement"] == 0.1
-    assert found["negated"]["index"] == pytest.approx(0.81)
-    assert found["at_displacement_of_rl_zero-s0"]["index"] == pytest.approx(0.99)
-    # below all four of one kind, above all four of the other
-    assert found["isotropic"] == pytest.approx(
-        {"mean": 0.93, "lowest": 0.90, "highest": 0.96, "p_keeps_less": 1 / 5, "p_keeps_more": 1}
-    )
-    assert (found["spectrum_preserving"]["p_keeps_less"], found["spectrum_preserving"]["p_keeps_more"]) == (1, 1 / 5)
-
-
-def test_without_a_matched_point_there_is_no_leaf(tmp_path):
-    assert not [key for key in headline(PERTURBED_TABLES.typed("points", study()), "x", None) if key.startswith("at_")]
 
 
 def test_a_layer_without_an_index_at_one_point_is_left_out_of_all(tmp_path):
@@ -55,8 +39,8 @@ def test_a_layer_without_an_index_at_one_point_is_left_out_of_all(tmp_path):
 
 def test_tables_are_read_by_name_and_a_missing_one_names_its_stage(tmp_path):
     PERTURBED_TABLES.write(tmp_path / "sft-s0", {"points": study()})
-    assert set(read_all(tmp_path, {"sft-s0": "sft"})["recipe"]) == {"sft"}
-    assert read_all(tmp_path, {}).empty
+    assert set(read_perturbed(tmp_path, {"sft-s0": "sft"})["recipe"]) == {"sft"}
+    assert read_perturbed(tmp_path, {}).empty
     for model, stage in (("rl_zero-s1", "perturb@rl_zero-1"), ("big", "perturb-model@big")):
         with pytest.raises(TableError, match=f"{model}/points.parquet not found; rebuild it with `dvc repro {stage}`"):
             PERTURBED_TABLES.read(tmp_path / model, "points")

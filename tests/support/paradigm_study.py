@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.paradigms import perturbed as update_size
-from stages.paradigms.tables import PERTURBED_TABLES, PROBE_TABLES, RECORD_COLUMNS, RECORD_TABLES
+from stages.paradigms.perturbed_records import perturbed_rows
+from stages.paradigms.tables import PERTURBED_TABLES, PROBE_TABLES, RANDOM_KINDS, RECORD_COLUMNS, RECORD_TABLES
 
 TASKS = ("arithmetic", "logic", "strings")
 LAYERS, WIDTH, DRAWS, N = 8, 64, 24, 1000
@@ -62,7 +62,7 @@ MARGINS = {"strong": 0.2, "moderate": 0.1, "equivalent": 0.05}
 
 
 def records_of(model: str, reference: str, recipe: str, seed: int = 0, layers: int = LAYERS) -> dict[str, pd.DataFrame]:
-    """The tables of one model."""
+    """Return the tables of one model."""
     random = np.random.default_rng([seed, len(recipe), sum(map(ord, recipe))])
     records, replicates, spectra = [], [], []
     for t, task in enumerate(TASKS):
@@ -156,7 +156,7 @@ def records_of(model: str, reference: str, recipe: str, seed: int = 0, layers: i
 
 
 def probes_of(model: str, reference: str, recipe: str, layers: int = LAYERS) -> dict[str, pd.DataFrame]:
-    """The three tables of one probed model: sensitivities that grow with the distance, and an update of half the rank."""
+    """Return the three tables of one probed model: sensitivities that grow with the distance, and an update of half the rank."""
     own = model == reference
     common, moved = {"model": model, "reference": reference}, 0.0 if own else DISTANCE.get(recipe, 0.1)
     levels = {
@@ -188,9 +188,9 @@ RANDOM_DRAWS = 3
 
 
 def points_of(recipe: str, seed: int = 0, layers: int = LAYERS) -> list[dict]:
-    """Rows of perturbed models: random ones that lose a third of what the model loses, and a straight line to it."""
+    """Return rows of perturbed models: random ones that lose a third of what the model loses, and a straight line to it."""
     described = [
-        *({"kind": kind, "draw": i, "share": 0.3 + 0.02 * i + 0.01 * seed} for kind in update_size.RANDOM for i in range(RANDOM_DRAWS)),
+        *({"kind": kind, "draw": i, "share": 0.3 + 0.02 * i + 0.01 * seed} for kind in RANDOM_KINDS for i in range(RANDOM_DRAWS)),
         {"kind": "negated", "share": 1.0},
         *({"kind": "interpolation", "t": t, "share": t**2} for t in (0.1, 0.5, 1.0)),
         *({"kind": "checkpoint", "step": step, "share": (step / 10) ** 3} for step in (5, 10)),
@@ -204,7 +204,7 @@ def points_of(recipe: str, seed: int = 0, layers: int = LAYERS) -> list[dict]:
             for layer in range(layers):
                 index = 1 - lost * (layer + 1) / layers
                 scores = {"preservation": index, "index": index, "effective_rank": 20.0, "cka": index}
-                rows += update_size.rows_of(common, task, layer, scores)
+                rows += perturbed_rows(common, task, layer, scores)
     return rows
 
 
@@ -309,7 +309,7 @@ def hypotheses() -> pd.DataFrame:
 
 
 def write_study(root: Path, recipes=RECIPES, seeds=(0,), models=()) -> None:
-    """Everything that the plotting stage reads, params.yaml included; ``models`` are slugs of bases from the hub."""
+    """Write everything that the plotting stage reads, params.yaml included; ``models`` are slugs of bases from the hub."""
     names = [(f"{recipe}-s{seed}", f"base-s{seed}", recipe, seed) for seed in seeds for recipe in recipes]
     for model, reference, recipe, seed in [*names, *((slug, models[0], slug, 0) for slug in models)]:
         RECORD_TABLES.write(root / "data/records" / model, records_of(model, reference, recipe, seed))
