@@ -146,9 +146,9 @@ def reproduced(tmp_path_factory) -> Project:
 
 @pytest.fixture
 def graph(reproduced) -> Project:
-    """The reproduced graph; what a test changes in params.yaml is undone."""
+    """The reproduced graph; what a test changes, and what its runs put into git's index, is undone."""
     yield reproduced
-    reproduced.run("git", "checkout", "-q", "--", "params.yaml", "data/registry", "dvc.yaml", "dvc.lock", "stages")
+    reproduced.run("git", "reset", "-q", "--hard")
     reproduced.run("git", "clean", "-qfd", "metrics", "plots")
     if reproduced.ran:  # a dry run leaves the data as they are, and looking over them takes DVC seconds
         reproduced.run("dvc", "checkout", "-q")
