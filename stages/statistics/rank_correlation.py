@@ -10,7 +10,7 @@ from stages.statistics.half_sampling import PAIRS, half_sample_standard_error, i
 
 
 class RankCorrelation(NamedTuple):
-    """The rank correlation ρ of every vector of a stack with its interval, (...) each; NaN where a vector is constant."""
+    """The rank correlation ρ of every vector of a stack with its interval, (...) each; NaN for a constant vector."""
 
     rho: np.ndarray
     standard_error: np.ndarray

@@ -1,9 +1,8 @@
-"""Fast replicates on halves against the plain measure of the half's rows."""
+"""Fast replicates on halves from distances against the plain measure of the half's rows."""
 
 import numpy as np
 import pytest
 
-from stages.geometry.paired import alignment_subsets, predictivity_subsets, svcca_subsets
 from stages.geometry.pairwise import (
     kernel_cka_subsets,
     neighbour_lists,
@@ -12,59 +11,20 @@ from stages.geometry.pairwise import (
     shared_neighbours,
     subset_masks,
 )
-from stages.geometry.similarity import (
-    gaussian_kernel,
-    kernel_cka,
-    linear_predictivity,
-    mutual_neighbours,
-    nuclear_alignment,
-    rsa,
-    squared_distances,
-    svcca,
-)
+from stages.geometry.similarity import gaussian_kernel, kernel_cka, mutual_neighbours, rsa, squared_distances
 from stages.statistics.half_sampling import PAIRS, quarters
+from tests.support.halved_clouds import PROMPTS as N
+from tests.support.halved_clouds import WIDTHS, halves, related_clouds
 
-N = 120
 
-
-@pytest.fixture(scope="module", params=[8, 70])
+@pytest.fixture(scope="module", params=WIDTHS)
 def clouds(request):
-    """Two related clouds, narrow enough for sums of moments and too wide for them."""
-    generator = np.random.default_rng(request.param)
-    x = generator.standard_normal((N, request.param)) / np.arange(1, request.param + 1) ** 0.7
-    return x, x @ generator.standard_normal((request.param, request.param)) + 0.3 + 0.5 * generator.standard_normal(
-        x.shape
-    )
+    return related_clouds(request.param)
 
 
 @pytest.fixture(scope="module")
 def parts():
     return quarters(N, 3, 0)
-
-
-def halves(parts):
-    return [np.concatenate([part[a], part[b]]) for part in parts for a, b in PAIRS]
-
-
-@pytest.mark.parametrize(
-    ("fast", "plain"),
-    [(alignment_subsets, nuclear_alignment), (svcca_subsets, svcca)],
-    ids=["alignment", "svcca"],
-)
-def test_moments_give_the_value_of_the_rows(clouds, parts, fast, plain):
-    found = fast(*clouds, parts, PAIRS)
-    assert found.shape == (3, 6)
-    np.testing.assert_allclose(found.ravel(), [plain(*(z[half] for z in clouds)) for half in halves(parts)], rtol=1e-9)
-
-
-def test_predictivity_with_the_quarters_as_folds(clouds, parts):
-    found = predictivity_subsets(*clouds, parts, PAIRS)
-    interleaved = [np.stack([part[a], part[b]], axis=1).ravel() for part in parts for a, b in PAIRS]  # rows alternate
-    plain = [linear_predictivity(*(z[rows] for z in clouds), folds=2) for rows in interleaved]
-    if clouds[0].shape[1] <= parts.shape[2]:
-        np.testing.assert_allclose(found.ravel(), plain, rtol=1e-9)
-    else:
-        np.testing.assert_allclose(found.mean(), np.mean(plain), atol=0.05)
 
 
 def test_masks_hold_the_rows_of_each_half(parts):
@@ -82,7 +42,9 @@ def test_kernels_of_masks(clouds, parts):
 def test_rank_correlation_of_masks(clouds, parts):
     distances = [squared_distances(z) for z in clouds]
     found = rank_correlation_subsets(*distances, subset_masks(parts, PAIRS, N))
-    np.testing.assert_allclose(found, [rsa(*(squared_distances(z[half]) for z in clouds)) for half in halves(parts)], rtol=1e-9)
+    np.testing.assert_allclose(
+        found, [rsa(*(squared_distances(z[half]) for z in clouds)) for half in halves(parts)], rtol=1e-9
+    )
 
 
 def test_neighbours_inside_a_half(clouds, parts):
