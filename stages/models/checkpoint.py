@@ -20,6 +20,8 @@ SMALL_FILES = ["*.json", "*.txt", "tokenizer.model", "*.jinja"]
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 GGUF = ".gguf"
 RETROFIT = "olmo2-retrofit"
+# An organism's folder holds the states saved along its training: checkpoints/step-N.
+CHECKPOINTS, STEP = "checkpoints", "step-"
 # The fields of a checkpoint that model.json holds.
 RECORDED = ("paradigm", "resolved_revision", "weight_hash", "architecture", "precision", "prompt_format")
 
@@ -46,6 +48,16 @@ class Checkpoint(NamedTuple):
     """Prompt format: plain or chat."""
     gguf: str | None = None
     """Name of the GGUF file in ``folder`` that is configuration, weights and tokenizer in one."""
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """Return the training steps whose states lie in an organism's ``folder``, ascending; other models have none."""
+    return sorted(int(path.name.removeprefix(STEP)) for path in (folder / CHECKPOINTS).glob(f"{STEP}*"))
+
+
+def step_folder(folder: Path, step: int) -> Path:
+    """Return the folder of the state that an organism's ``folder`` holds of a training step."""
+    return folder / CHECKPOINTS / f"{STEP}{step}"
 
 
 def open_checkpoint(name: str, models: Path = MODELS) -> Checkpoint:

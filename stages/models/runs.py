@@ -13,21 +13,24 @@ from typing import NamedTuple
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from stages.models.checkpoint import (
+    CHECKPOINTS,
     LOCAL,
     MODELS,
     SMALL_FILES,
+    STEP,
     Checkpoint,
     ModelError,
     architecture,
     download,
     resolve_commit,
+    saved_steps,
+    step_folder,
     weight_hash,
 )
 from stages.models.loading import load_tokenizer
 from stages.models.names import ORGANISM
 from stages.models.run_registry import load_run
 
-CHECKPOINTS, STEP = "checkpoints", "step-"
 log = logging.getLogger(__name__)
 
 
@@ -56,18 +59,14 @@ def saved_checkpoints(run: str, tokens_per_step: int | None = None, models: Path
     ``tokens_per_step`` is for organisms, whose folders do not say it. Raises ModelError where an organism has none.
     """
     if is_organism(run):
-        folder = models / run / CHECKPOINTS
-        steps = sorted(int(path.name.removeprefix(STEP)) for path in folder.glob(f"{STEP}*"))
+        folder = models / run
+        steps = saved_steps(folder)
         if not steps:
             raise ModelError(
-                f"{folder} holds no {STEP}*: run `dvc repro {run.rpartition('-s')[0]}` or `dvc pull {models / run}`"
+                f"{folder / CHECKPOINTS} holds no {STEP}*: run `dvc repro {run.rpartition('-s')[0]}` or `dvc pull {folder}`"
             )
         tokens = {step: None if tokens_per_step is None else step * tokens_per_step for step in steps}
-        names = [f"{STEP}{step}" for step in steps]
-        return [
-            SavedCheckpoint(step, tokens[step], name, folder / name, None)
-            for step, name in zip(steps, names, strict=True)
-        ]
+        return [SavedCheckpoint(step, tokens[step], f"{STEP}{step}", step_folder(folder, step), None) for step in steps]
     entry = load_run(run)
     root = None if entry.path is None else Path(entry.path)
     return [

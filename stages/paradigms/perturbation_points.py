@@ -8,11 +8,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from stages.models.checkpoint import Checkpoint
+from stages.models.checkpoint import Checkpoint, saved_steps, step_folder
 from stages.paradigms.perturbation import AppliedUpdate, perturbed, update
 from stages.paradigms.tables import RANDOM_KINDS
-
-CHECKPOINTS, STEP = "checkpoints", "step-"
 
 
 class Point(NamedTuple):
@@ -30,13 +28,8 @@ def all_points(interpolation: Sequence[float], draws: int, checkpoint: Checkpoin
     """Return ``draws`` of each random kind, the negated update, each t of ``interpolation``, and the saved checkpoints."""
     random = [Point(kind, draw) for kind in RANDOM_KINDS for draw in range(draws)]
     interpolated = [Point("interpolation", t=t) for t in sorted(set(interpolation))]
-    saved = [Point("checkpoint", step=step) for step in saved_steps(checkpoint)]
+    saved = [Point("checkpoint", step=step) for step in saved_steps(checkpoint.folder)]
     return [*random, Point("negated"), *interpolated, *saved]
-
-
-def saved_steps(checkpoint: Checkpoint) -> list[int]:
-    """Return the steps at which a checkpoint was saved, ascending; hub models have none."""
-    return sorted(int(path.name.removeprefix(STEP)) for path in (checkpoint.folder / CHECKPOINTS).glob(f"{STEP}*"))
 
 
 def matched_t(delta: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> float | None:
@@ -56,7 +49,7 @@ def moved_to(
 ) -> Iterator[AppliedUpdate]:
     """Move ``model``, which holds the reference's weights, to those of ``point`` inside the context; back after it."""
     if point.kind == "checkpoint":
-        saved = sibling._replace(folder=sibling.folder / CHECKPOINTS / f"{STEP}{point.step}")
+        saved = sibling._replace(folder=step_folder(sibling.folder, point.step))
         with perturbed(model, update(reference, saved), "interpolation", t=1.0) as applied:
             yield applied
     else:

@@ -4,18 +4,11 @@ import pytest
 import torch
 
 from stages.models.checkpoint import Checkpoint
-from stages.paradigms.perturbation_points import Point, all_points, matched_t, saved_steps
+from stages.paradigms.perturbation_points import Point, all_points, matched_t
 
 
 def at(folder):
     return Checkpoint("mine", folder, "other", "local", "", "")
-
-
-def test_checkpoints_come_in_the_order_of_training(tmp_path):
-    for step in (500, 62, 125):
-        (tmp_path / f"checkpoints/step-{step}").mkdir(parents=True)
-    assert saved_steps(at(tmp_path)) == [62, 125, 500]
-    assert saved_steps(at(tmp_path / "without")) == []
 
 
 def test_points_are_all_there_once(tmp_path):

@@ -29,7 +29,8 @@ def fields(row: dict) -> dict[str, str]:
 def order_by_label(options: list[str]) -> list[str]:
     """Return the options without their labels, A first.
 
-    The text files print some as A, C, B, D; their answers mean labels. Raises BrokenItem where an option lost its label.
+    The text files print some as A, C, B, D; their answers mean labels. Raises BrokenItem where an option lost its
+    label.
     """
     labels = [LABEL.match(option) for option in options]
     if all(labels) and sorted(label[1] for label in labels) == list(LETTERS):
