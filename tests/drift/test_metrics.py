@@ -136,5 +136,5 @@ def test_too_few_layers_are_said_and_stop_nothing(caplog):
 
 
 def test_every_basis_and_every_size_has_a_key():
-    assert MEAN_W2_KEYS == {basis: f"w2_{basis}_mean" for basis in BASES}
-    assert SIZE_CHANGES == {size: f"{size}_change" for size in SIZES}
+    assert {basis: f"w2_{basis}_mean" for basis in BASES} == MEAN_W2_KEYS
+    assert {size: f"{size}_change" for size in SIZES} == SIZE_CHANGES
