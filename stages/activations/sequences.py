@@ -52,7 +52,7 @@ def sequences(tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], coun
     else:
         raise CollectionError(
             f"the text gives {len(rows)} sequences of {length} tokens, {count} asked for: raise the documents of the "
-            "text (texts.*.documents), or lower trace.sequences or trace.length"
+            "text (data/registry/texts.yaml), or lower trace.sequences or trace.length"
         )
     ids = np.array(rows, dtype=np.int64)
     content = ~np.isin(ids, tokenizer.all_special_ids) & (np.arange(length) > 0)
