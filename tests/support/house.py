@@ -96,8 +96,8 @@ EMPTY_NAMES = frozenset(
     ]
 )
 MOST_LINES, MOST_PARAMETERS, LONGEST_LINE, LONGEST_STAGE = 60, 6, 120, 80
-# Standard names of a caller's protocol, as in pytorch.
-ALLOWED = frozenset({"to"})
+# Names that numpy, pandas and torch give to functions and arguments.
+ALLOWED = frozenset({"to", "where", "on", "how"})
 
 
 class Finding(NamedTuple):
