@@ -113,7 +113,9 @@ def debiased_squared_w2(
 ) -> float:
     """Return the mean of W2²(X_A, Y_B) - (W2²(X_A, X_B) + W2²(Y_A, Y_B)) / 2 over CROSSED pairs of halves A, B.
 
-    ``halves_of_x`` and ``halves_of_y`` are `squared_w2_of_halves` of the two clouds. See `transport.debiased_w2`.
+    ``halves_of_x`` and ``halves_of_y`` are `squared_w2_of_halves` of the two clouds. Between disjoint halves
+    nothing is paired, so that all three terms carry the bias of n independent rows: centred on 0 where X and Y have one
+    distribution, and then as often negative as not. Where distributions differ it takes away part of the bias only.
     """
     across = np.array([exact_w2(*_disjoint(x, y, pair)).value ** 2 for pair in halves[:CROSSED]])
     return float((across - (halves_of_x + halves_of_y) / 2).mean())

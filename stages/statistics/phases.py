@@ -29,6 +29,15 @@ FEWEST_CHECKPOINTS = 4
 CHUNK = 500
 
 
+class MeasuredSeries(NamedTuple):
+    """One quantity at T checkpoints with the deviations of its errors."""
+
+    values: np.ndarray
+    """(T,)"""
+    deviations: np.ndarray
+    """(K, T), see `stages.statistics.deviations`"""
+
+
 class Turns(NamedTuple):
     """The turning points of a series in ascending order; maxima and minima alternate."""
 
@@ -127,45 +136,39 @@ def null_prominences(deviations: np.ndarray, draws: int, seed: int) -> np.ndarra
 
 
 def detect_phases(
-    x: np.ndarray,
-    y: np.ndarray,
-    alpha_y: np.ndarray,
-    deviations_y: np.ndarray,
-    deviations_alpha: np.ndarray,
-    draws: int,
-    seed: int,
-    confidence: float,
+    x: np.ndarray, ln_rankme: MeasuredSeries, alpha: MeasuredSeries, draws: int, seed: int, confidence: float
 ) -> PhaseSequence:
-    """Find the turning points of ln RankMe ``y`` (T,) along ``x`` (T,), and label the stretches between (`_label`).
+    """Find the turning points of ``ln_rankme`` along ``x`` (T,), and label the stretches between them (`_label`).
 
     A turn counts from max(2, the ``confidence`` quantile of `null_prominences`) standard errors on, which a monotone
-    series reaches with probability 1 - ``confidence`` at most. Slopes are least squares of y and of α ``alpha_y`` (T,)
-    against x, with Student's intervals at ``confidence`` from ``deviations_y`` (K, T) and ``deviations_alpha``; they
-    take the stretches for given. p = (1 + #{null >= largest turn}) / (draws + 1). Parameters: eight, since two series
-    along x come each with deviations, and the null with its draws, seed and level. Source of the labels: Li et al.
-    2025. Raises ValueError on fewer than 4 checkpoints, x that does not ascend, other shapes, or values that are not
-    finite.
+    series reaches with probability 1 - ``confidence`` at most. Slopes are least squares of ln RankMe and of ``alpha``
+    against x, with Student's intervals at ``confidence`` from their deviations; they take the stretches for given.
+    p = (1 + #{null >= largest turn}) / (draws + 1). Source of the labels: Li et al. 2025. Raises ValueError on fewer
+    than 4 checkpoints, x that does not ascend, other shapes, or values that are not finite.
     """
-    require_series(y, deviations_y, FEWEST_CHECKPOINTS, "checkpoint")
-    require_series(alpha_y, deviations_alpha, FEWEST_CHECKPOINTS, "checkpoint")
-    if x.shape != y.shape or alpha_y.shape != y.shape:
-        raise ValueError(f"expected one x, y and alpha a checkpoint: found {x.shape}, {y.shape}, {alpha_y.shape}")
+    y, deviations = ln_rankme
+    require_series(y, deviations, FEWEST_CHECKPOINTS, "checkpoint")
+    require_series(*alpha, FEWEST_CHECKPOINTS, "checkpoint")
+    if x.shape != y.shape or alpha.values.shape != y.shape:
+        raise ValueError(f"expected one x, y and alpha a checkpoint: found {x.shape}, {y.shape}, {alpha.values.shape}")
     if not (np.diff(x) > 0).all():  # NaN neither
         raise ValueError(
             f"x must ascend strictly from checkpoint to checkpoint, found {x.tolist()}: sort, drop doubles"
         )
-    null = null_prominences(deviations_y, draws, seed)
+    null = null_prominences(deviations, draws, seed)
     threshold = max(LEAST_PROMINENCE, float(np.quantile(null, confidence)))
-    turns = turning_points(y, deviations_y, threshold)
+    turns = turning_points(y, deviations, threshold)
     bounds = [0, *turns.indices.tolist(), len(y) - 1]
     stretches = []
     for first, last in zip(bounds, bounds[1:], strict=False):
         part = slice(first, last + 1)
-        rankme = _slope(x[part], y[part], deviations_y[:, part], confidence)
-        alpha = _slope(x[part], alpha_y[part], deviations_alpha[:, part], confidence)
-        before_a_turn = first == 0 and last < len(y) - 1
-        stretches.append(Stretch(first, last, _label(rankme, alpha, before_a_turn), rankme, alpha))
-    p = (1 + (null >= largest_prominence(y, deviations_y)).sum()) / (draws + 1)
+        rankme_slope, alpha_slope = (
+            _slope(x[part], series.values[part], series.deviations[:, part], confidence)
+            for series in (ln_rankme, alpha)
+        )
+        label = _label(rankme_slope, alpha_slope, before_a_turn=first == 0 and last < len(y) - 1)
+        stretches.append(Stretch(first, last, label, rankme_slope, alpha_slope))
+    p = (1 + (null >= largest_prominence(y, deviations)).sum()) / (draws + 1)
     return PhaseSequence(turns, tuple(stretches), threshold, float(p))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stages.shared.tables import TableError
-from stages.statistics.phases import Direction, detect_phases, direction, turn_interval
+from stages.statistics.phases import Direction, MeasuredSeries, detect_phases, direction, turn_interval
 from stages.trace.series import Series
 
 # The least number of checkpoints that make phases.
@@ -17,7 +17,7 @@ def scope(series: Series) -> str:
     return f"{series.families} families, intervals over families"
 
 
-def phases_of(course: str, series: Series, draws: int, seed: int, confidence: float) -> tuple[dict, list[dict]]:
+def phase_metrics(course: str, series: Series, draws: int, seed: int, confidence: float) -> tuple[dict, list[dict]]:
     """Return the metrics of the phases of one course, and a row for each stretch.
 
     Metrics: ``p``; ``stretches``, each by its number, "1", "2", ..., with label and steps; and, where there are any,
@@ -30,10 +30,8 @@ def phases_of(course: str, series: Series, draws: int, seed: int, confidence: fl
         )
     phases = detect_phases(
         series.x,
-        series.ln_rankme,
-        series.alpha,
-        series.ln_rankme_deviations,
-        series.alpha_deviations,
+        MeasuredSeries(series.ln_rankme, series.ln_rankme_deviations),
+        MeasuredSeries(series.alpha, series.alpha_deviations),
         draws,
         seed,
         confidence,
@@ -67,7 +65,7 @@ def phases_of(course: str, series: Series, draws: int, seed: int, confidence: fl
     return {"p": phases.p, "stretches": stretches} | ({"turns": turns} if turns else {}), rows
 
 
-def directions_of(run: Series, parent: Series, confidence: float) -> dict[str, Direction]:
+def change_directions(run: Series, parent: Series, confidence: float) -> dict[str, Direction]:
     """Return the change of ln RankMe and of alpha from the last checkpoint of ``parent`` to the last of ``run``.
 
     Raises TableError where the two were not shown the same tokens.

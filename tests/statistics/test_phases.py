@@ -53,6 +53,10 @@ def persistent(y, threshold):
     return points[1:-1]
 
 
+def detect(x, y, alpha, deviations, deviations_alpha, *null):
+    return ph.detect_phases(x, ph.MeasuredSeries(y, deviations), ph.MeasuredSeries(alpha, deviations_alpha), *null)
+
+
 @given(st.integers(0, 10**6), st.integers(4, 30), st.floats(0.0, 4.0))
 def test_turning_points_are_what_persistence_leaves(seed, size, threshold):
     y = np.random.default_rng(seed).standard_normal(size).cumsum()
@@ -118,7 +122,7 @@ def test_plateaus_turn_where_they_begin(deviations):
 )
 def test_monotone_series_have_no_turn_without_noise(y):
     assert not len(ph.turning_points(y, quiet(), 0.0).indices)
-    found = ph.detect_phases(X, y, -y, quiet(), quiet(), DRAWS, 0, 0.95)
+    found = detect(X, y, -y, quiet(), quiet(), DRAWS, 0, 0.95)
     assert len(found.stretches) == 1 and found.p == 1
 
 
@@ -193,7 +197,7 @@ def test_planted_phases_are_found(noise):
     for run in range(100):
         y, deviations = sample(PHASED, NOISES[noise], 0.08, generator)
         alpha, deviations_alpha = sample(2 - PHASED, NOISES[noise], 0.08, generator)
-        found = ph.detect_phases(X, y, alpha, deviations, deviations_alpha, DRAWS, run, 0.95)
+        found = detect(X, y, alpha, deviations, deviations_alpha, DRAWS, run, 0.95)
         assert found.p <= 0.05 and len(found.turns.indices) >= 2
         near = len(found.turns.indices) == 2 and (np.abs(found.turns.indices - [6, 16]) <= 2).all()
         right += near and [s.label for s in found.stretches] == [
@@ -209,7 +213,7 @@ def test_planted_phases_are_found(noise):
 
 def test_slopes_and_their_errors_are_those_of_least_squares():
     y, deviations = sample(PHASED, NEIGHBOURLY, 0.05, np.random.default_rng(3))
-    found = ph.detect_phases(X, y, -y, deviations, -deviations, DRAWS, 0, 0.9)
+    found = detect(X, y, -y, deviations, -deviations, DRAWS, 0, 0.9)
     for stretch in found.stretches:
         part = slice(stretch.first, stretch.last + 1)
         assert stretch.rankme.value == pytest.approx(np.polyfit(X[part], y[part], 1)[0])
@@ -239,13 +243,13 @@ DOWN = -np.linspace(0, 1, T)
 )
 def test_labels(y, alpha, labels):
     deviations = np.random.default_rng(0).standard_normal((K, T)) * 1e-3
-    found = ph.detect_phases(X, y, alpha, deviations, deviations, DRAWS, 0, 0.95)
+    found = detect(X, y, alpha, deviations, deviations, DRAWS, 0, 0.95)
     assert [s.label for s in found.stretches] == labels
 
 
 def test_a_slope_within_its_error_is_undecided():
     deviations = np.random.default_rng(0).standard_normal((K, T)) * 10
-    found = ph.detect_phases(X, DOWN, -DOWN, deviations, deviations, DRAWS, 0, 0.95)
+    found = detect(X, DOWN, -DOWN, deviations, deviations, DRAWS, 0, 0.95)
     assert [s.label for s in found.stretches] == ["undecided"]
 
 
@@ -279,7 +283,7 @@ def test_direction():
 )
 def test_bad_input(x, y, alpha, deviations, message):
     with pytest.raises(ValueError, match=message):
-        ph.detect_phases(x, y, alpha, deviations, quiet(len(alpha)), DRAWS, 0, 0.95)
+        detect(x, y, alpha, deviations, quiet(len(alpha)), DRAWS, 0, 0.95)
 
 
 def test_the_place_of_a_turn_is_known_without_noise_and_uncertain_with_it():

@@ -19,7 +19,7 @@ import torch
 
 from stages.geometry.spectrum import Spectrum, rankme_eigen, spectral_decay
 from stages.statistics.deviations import family_deviations
-from stages.statistics.phases import detect_phases
+from stages.statistics.phases import MeasuredSeries, detect_phases
 
 TOKENS, WIDTH, STEPS, RATE, SCALE, SEEDS = 64, 8, 3000, 4.0, 0.01, 5
 CHECKPOINTS = np.unique(np.geomspace(1, STEPS, 20).round().astype(int)) - 1  # the first is the initialisation
@@ -87,7 +87,10 @@ def test_the_phases_of_five_runs(exponent, phases):
     runs = [trained(exponent, seed) for seed in range(SEEDS)]
     rank, alpha = np.log([run[0] for run in runs]), np.array([run[1] for run in runs])  # (5, checkpoints)
     found = detect_phases(
-        np.log(CHECKPOINTS + 1), rank.mean(axis=0), alpha.mean(axis=0), family_deviations(rank), family_deviations(alpha),
-        draws=500, seed=0, confidence=0.95,
-    )  # fmt: skip
+        np.log(CHECKPOINTS + 1),
+        *(MeasuredSeries(values.mean(axis=0), family_deviations(values)) for values in (rank, alpha)),
+        draws=500,
+        seed=0,
+        confidence=0.95,
+    )
     assert [s.label for s in found.stretches] == phases
