@@ -48,7 +48,7 @@ BASELINES = ("directions", "probe")
 
 
 class Pair(Group):
-    """Two variants, or a variant and ``directions``, compared over seeds."""
+    """A pair of variants, or of a variant and ``directions``, that is compared over seeds."""
 
     more: str
     less: str

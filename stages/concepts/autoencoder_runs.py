@@ -24,7 +24,7 @@ from stages.concepts.autoencoder_jobs import (
     state_scale,
     training_plan,
 )
-from stages.concepts.autoencoders.training import TrainingRun, begin, resume, save, train
+from stages.concepts.autoencoders.training import AutoencoderRun, begin, resume, save, train
 from stages.concepts.language_models import open_language_model
 from stages.concepts.text_contexts import trained_part
 from stages.models.checkpoint import Checkpoint, find_checkpoint, open_checkpoint, read_config
@@ -108,7 +108,7 @@ def train_jobs(
             start,
         )
 
-    def keep(run: TrainingRun) -> None:
+    def keep(run: AutoencoderRun) -> None:
         job = jobs_by_name[run.name]
         save(paths[job], run, scale, configuration(job, encoded), resumable=True)
 
@@ -118,7 +118,7 @@ def train_jobs(
     return [job._asdict() | row for job, run in runs.items() for row in run.progress["curve"]]
 
 
-def _begin_or_resume(job: Job, encoded: EncodedModel, path: Path) -> TrainingRun:
+def _begin_or_resume(job: Job, encoded: EncodedModel, path: Path) -> AutoencoderRun:
     """Return the run as it was left under ``path``, or a new one."""
     run = begin(f"{job.variant}, {job.name}", new_autoencoder(job, encoded), training_plan(job, encoded))
     if path.is_file():

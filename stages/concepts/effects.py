@@ -14,7 +14,7 @@ from stages.concepts.ontologies.hierarchy import Hierarchy
 
 
 class WordColumns(NamedTuple):
-    """Columns of the logits of W words, and which of them a kind should move."""
+    """The columns of the logits of W words, and which of them a kind should move."""
 
     ids: np.ndarray
     """(W,) token ids."""
@@ -57,7 +57,7 @@ def columns_of_word(word: str, hierarchy: Hierarchy, columns: WordColumns) -> Wo
 
 
 class Baseline(NamedTuple):
-    """C contexts without an intervention."""
+    """The state of C contexts without an intervention."""
 
     prefix: Prefix
     logits: torch.Tensor

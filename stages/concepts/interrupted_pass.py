@@ -32,7 +32,7 @@ def edited(model: PreTrainedModel, layer: int, edit: Callable[[Tensor], Tensor])
 
 
 class Prefix(NamedTuple):
-    """Contexts on their way through the model, as far as the block that is intervened on."""
+    """The contexts on their way through the model, as far as the block that is intervened on."""
 
     ids: Tensor
     """(C, longest) token ids, padded on the right."""
@@ -79,7 +79,7 @@ def last_logits(model: PreTrainedModel, prefix: Prefix, delta: Tensor | None = N
     hidden, contexts = prefix.hidden.clone(), torch.arange(len(prefix.last), device=prefix.hidden.device)
     if delta is not None:
         hidden[contexts, prefix.last] += delta.to(hidden)
-    with _entered(model, prefix, hidden):
+    with _skipped_blocks(model, prefix, hidden):
         final = base_model(model)(input_ids=prefix.ids, use_cache=False).last_hidden_state[
             contexts, prefix.last
         ]  # (C, d)
@@ -87,7 +87,7 @@ def last_logits(model: PreTrainedModel, prefix: Prefix, delta: Tensor | None = N
 
 
 @contextmanager
-def _entered(model: PreTrainedModel, prefix: Prefix, hidden: Tensor) -> Iterator[None]:
+def _skipped_blocks(model: PreTrainedModel, prefix: Prefix, hidden: Tensor) -> Iterator[None]:
     """Let blocks up to ``prefix.layer`` give ``hidden`` without computing, inside the context."""
     skipped = list(blocks_of(model, family_of(model.config)))[: prefix.layer + 1]
     originals = [block.forward for block in skipped]

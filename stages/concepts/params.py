@@ -51,7 +51,7 @@ class Gate(Group):
 
 
 class Interventions(Group):
-    """Concept vectors added to the middle of the model."""
+    """The interventions: concept vectors added to the middle of the model."""
 
     contexts: int = Field(ge=8)
     """Held-out places in the text where a word of the ontology comes next."""
@@ -87,7 +87,7 @@ class Concepts(Group):
     """Seed of held-out words, splits, shuffles and random directions."""
 
     @model_validator(mode="after")
-    def _sound(self) -> Concepts:
+    def _check(self) -> Concepts:
         require_recipes(self.organisms)
         require_different("organisms", self.organisms)
         require_different("templates", self.templates)
@@ -115,11 +115,11 @@ class Concepts(Group):
 
 
 class _Seeds(RootModel[list[int]]):
-    """`study.seeds`."""
+    """The group `study.seeds`."""
 
 
 class _Text(RootModel[str]):
-    """`trace.text`."""
+    """The group `trace.text`."""
 
 
 def load_seeds() -> list[int]:

@@ -33,7 +33,7 @@ class ConceptStateError(ValueError):
 
 
 class States(NamedTuple):
-    """States of one model, trained or not; their shapes are at the head of this module."""
+    """The states of one model, trained or not; their shapes are at the head of this module."""
 
     unembedding: np.ndarray
     middle: np.ndarray

@@ -20,7 +20,7 @@ class ContextError(ValueError):
 
 
 class Contexts(NamedTuple):
-    """Contexts that a word of the ontology follows."""
+    """The contexts that a word of the ontology follows."""
 
     rows: list[np.ndarray]
     """Token ids from the beginning of the document up to the word."""

@@ -10,7 +10,7 @@ from stages.concepts.autoencoder_jobs import EncodedModel
 
 
 class WordStates(NamedTuple):
-    """Middle states (n, d) at words, with the kind and the word of each row."""
+    """The middle states (n, d) at words, with the kind and the word of each row."""
 
     states: np.ndarray
     label: np.ndarray

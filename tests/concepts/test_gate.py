@@ -14,7 +14,7 @@ from stages.concepts.state_files import FINAL, UNTRAINED, States, Words, WordsHe
 from tests.support.project import ROOT
 
 D, VOCABULARY, SUPERS, PARENTS, CHILDREN, TEMPLATES = 32, 900, 2, 3, 20, 3
-COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text())["concepts"]
+COMMITTED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["concepts"]
 
 
 @pytest.fixture(scope="module")

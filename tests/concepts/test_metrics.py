@@ -11,7 +11,7 @@ from stages.concepts.autoencoder_params import Autoencoders
 from stages.concepts.metrics import comparisons, per_seed, targets
 from tests.support.project import ROOT
 
-PARAMS = Autoencoders(**yaml.safe_load((ROOT / "params.yaml").read_text())["autoencoders"])
+PARAMS = Autoencoders(**yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["autoencoders"])
 SEEDS = 8
 
 

@@ -8,7 +8,7 @@ from stages.concepts.autoencoder_params import Autoencoders
 from stages.concepts.params import Concepts
 from tests.support.project import ROOT
 
-RAW = yaml.safe_load((ROOT / "params.yaml").read_text())
+RAW = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_features_of_siblings_are_matched_with_the_references(done):
 
 
 def test_metrics_hold_targets_and_no_absent_number(done):
-    metrics = json.loads((done / "metrics/concepts.json").read_text())
+    metrics = json.loads((done / "metrics/concepts.json").read_text(encoding="utf-8"))
     assert set(metrics["targets"]) == {"purity", "leakage", "unexplained"}
     assert {"one", "one_untrained", "two"} == set(metrics["gate"])
     assert "teacher_1" in metrics["autoencoders"]
@@ -195,7 +195,7 @@ def test_every_family_is_read_intervened_on_and_autoencoded(family, tmp_path, mo
     autoencode.main()
     evaluate.main()
     concepts.main()
-    assert json.loads((tmp_path / "metrics/concepts.json").read_text())["transfer_ce_recovered"]["two"]
+    assert json.loads((tmp_path / "metrics/concepts.json").read_text(encoding="utf-8"))["transfer_ce_recovered"]["two"]
 
 
 def test_without_any_model_the_study_is_empty_and_says_so(tmp_path, monkeypatch, caplog):
@@ -206,7 +206,7 @@ def test_without_any_model_the_study_is_empty_and_says_so(tmp_path, monkeypatch,
     for stage in (autoencode, evaluate, concepts, plot_concepts):
         stage.main()
     assert "nothing to read concepts of" in caplog.text
-    assert json.loads((tmp_path / "metrics/concepts.json").read_text()) == {}
+    assert json.loads((tmp_path / "metrics/concepts.json").read_text(encoding="utf-8")) == {}
     assert len(list((tmp_path / "plots/concepts").glob("*.png"))) == 9
 
 
@@ -219,5 +219,5 @@ def test_a_hierarchy_is_prepared_from_each_source_that_needs_no_network(source, 
     params["concepts"]["ontology"] |= {"source": source, "file": str(ROOT / "data/registry/kinds.xml")}
     write_params(tmp_path, params)
     prepare_concepts.main()
-    content = json.loads((tmp_path / "data/concepts/words/hierarchy.json").read_text())
+    content = json.loads((tmp_path / "data/concepts/words/hierarchy.json").read_text(encoding="utf-8"))
     assert any(row["held_out"] for row in content["words"]) and len(content["words"]) > 100

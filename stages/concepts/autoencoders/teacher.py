@@ -14,7 +14,7 @@ from stages.concepts.autoencoders.hierarchical import Hierarchical
 
 
 class Teacher(NamedTuple):
-    """Directions in the space of the states; lengths do not matter."""
+    """The directions of known concepts in the space of the states; lengths do not matter."""
 
     parents: np.ndarray
     """(K, d) vectors of the kinds."""

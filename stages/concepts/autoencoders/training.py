@@ -69,7 +69,7 @@ class TrainingPlan(NamedTuple):
     """Σ (d, d) of the causal term."""
 
 
-class TrainingRun(NamedTuple):
+class AutoencoderRun(NamedTuple):
     """One autoencoder under way; its weights, optimiser and progress change."""
 
     name: str
@@ -80,18 +80,18 @@ class TrainingRun(NamedTuple):
     """``step``, the number of steps done; ``curve``, rows of step, term, value."""
 
 
-def begin(name: str, model: Hierarchical | Flat, plan: TrainingPlan) -> TrainingRun:
+def begin(name: str, model: Hierarchical | Flat, plan: TrainingPlan) -> AutoencoderRun:
     """Return a run at step 0, optimised by Adam."""
     optimiser = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, betas=(0.9, 0.999), fused=True)
-    return TrainingRun(name, model, plan, optimiser, {"step": 0, "curve": []})
+    return AutoencoderRun(name, model, plan, optimiser, {"step": 0, "curve": []})
 
 
 def train(
-    runs: Sequence[TrainingRun],
+    runs: Sequence[AutoencoderRun],
     portions: Callable[[int], Iterator[Tensor]],
     batches_per_portion: int,
     scale: Scale,
-    save_run: Callable[[TrainingRun], None],
+    save_run: Callable[[AutoencoderRun], None],
     seconds: float = SECONDS,
 ) -> None:
     """Take every run to the last step; all have as many, and see the same batches.
@@ -121,11 +121,12 @@ def train(
         save_run(run)
 
 
-def _step(run: TrainingRun, x: Tensor, step: int) -> None:
+def _step(run: AutoencoderRun, x: Tensor, step: int) -> None:
+    """Take one step of one run on a batch ``x`` (tokens, d)."""
     model, plan = run.model, run.plan
     for group in run.optimiser.param_groups:
         group["lr"] = plan.learning_rate * _schedule(step, plan)
-    _free(model, step >= plan.frozen)
+    _let_decoder_learn(model, step >= plan.frozen)
     try:
         total, terms = _loss(model, x, plan)
     except ValueError as error:
@@ -144,6 +145,7 @@ def _step(run: TrainingRun, x: Tensor, step: int) -> None:
 
 
 def _loss(model: Hierarchical | Flat, x: Tensor, plan: TrainingPlan) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Return the loss and its terms; that of a flat autoencoder is the unexplained share and the sparsity."""
     if isinstance(model, Hierarchical):
         return loss(model, x, model(x), plan.weights, plan.metric)
     codes = model.encode(x)
@@ -162,14 +164,14 @@ def _schedule(step: int, plan: TrainingPlan) -> float:
     return min(1.0, (step + 1) / max(1, plan.warmup), left)
 
 
-def _free(model: Hierarchical | Flat, free: bool) -> None:
-    """Let the decoder of a hierarchical autoencoder learn, or not."""
+def _let_decoder_learn(model: Hierarchical | Flat, learns: bool) -> None:
+    """Set whether the decoder of a hierarchical autoencoder learns."""
     if isinstance(model, Hierarchical):
         for weight in (model.parents, model.up, model.atoms):
-            weight.requires_grad_(free)
+            weight.requires_grad_(learns)
 
 
-def save(path: Path, run: TrainingRun, scale: Scale, configuration: Mapping, resumable: bool) -> None:
+def save(path: Path, run: AutoencoderRun, scale: Scale, configuration: Mapping, resumable: bool) -> None:
     """Write weights and configuration into one safetensors file, complete or not at all.
 
     ``resumable`` adds what training needs to go on: the optimiser's state, and the progress.
@@ -185,7 +187,7 @@ def save(path: Path, run: TrainingRun, scale: Scale, configuration: Mapping, res
         save_file(tensors, temporary, {CONTENT: json.dumps(content, sort_keys=True)})
 
 
-def resume(path: Path, run: TrainingRun, configuration: Mapping) -> Scale:
+def resume(path: Path, run: AutoencoderRun, configuration: Mapping) -> Scale:
     """Put what was saved under ``path`` into ``run``; return the scale of the states.
 
     Raises CheckpointError where the file is missing, damaged or of another configuration.

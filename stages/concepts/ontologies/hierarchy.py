@@ -18,7 +18,7 @@ class OntologyError(ValueError):
 
 
 class Hierarchy(NamedTuple):
-    """Words are the leaves: a word stands for one concept and belongs to its kind and to all kinds above."""
+    """A hierarchy of concepts with words as leaves: a word stands for one concept and belongs to its kind and to all kinds above."""
 
     kinds: dict[str, str | None]
     """The kind above each kind; None above the highest."""

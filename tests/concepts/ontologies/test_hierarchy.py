@@ -66,7 +66,7 @@ def test_a_file_keeps_the_order_and_names_what_is_wrong(tmp_path):
     write_hierarchy(path, hierarchy(frozenset({"fish3"})))
     found = read_hierarchy(path, 6)
     assert found == hierarchy(frozenset({"fish3"})) and list(found.words) == list(WORDS)
-    path.write_text(path.read_text()[:100])
+    path.write_text(path.read_text(encoding="utf-8")[:100])
     with pytest.raises(OntologyError, match="is no complete hierarchy"):
         read_hierarchy(path, 6)
     with pytest.raises(OntologyError, match="dvc repro concepts-prepare"):

@@ -34,7 +34,7 @@ def lmf(path, above: dict[str, list[str]]):
         + "</Synset>"
         for name, uppers in above.items()
     )
-    path.write_text(HEAD + entries + synsets + "</Lexicon></LexicalResource>\n")
+    path.write_text(HEAD + entries + synsets + "</Lexicon></LexicalResource>\n", encoding="utf-8")
     return path
 
 
@@ -75,7 +75,7 @@ def test_files_that_are_not_there_or_not_lmf_are_named(tmp_path):
     with pytest.raises(OntologyError, match=r"gone\.xml not found"):
         from_file(tmp_path / "gone.xml", selection())
     broken = tmp_path / "broken.xml"
-    broken.write_text(KINDS.read_text()[:2000])
+    broken.write_text(KINDS.read_text(encoding="utf-8")[:2000])
     with pytest.raises(OntologyError, match=r"broken\.xml is no WN-LMF file"):
         from_file(broken, selection())
 
