@@ -61,15 +61,15 @@ def tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> list:
     return [*special, {key: value for key, value in backend.items() if key not in ("padding", "truncation")}]
 
 
-def trace_checkpoint(
+def measure_checkpoint(
     checkpoint: Checkpoint, precision: str, inputs: CheckpointInputs, params: Trace
 ) -> CheckpointResult:
     """Load the model; measure its geometry, the likelihood of answers and its accuracy."""
     model = load_model(checkpoint, precision)
     self_test(model)
     tables, spectra = measure_geometry(model, inputs.sequences, params)
-    tables["answers"] = follow_answers(model, inputs.answers, params.tokens_per_batch)
-    tables["accuracy"] = examine(model, inputs, params) if params.accuracy else pd.DataFrame()
+    tables["answers"] = measure_answers(model, inputs.answers, params.tokens_per_batch)
+    tables["accuracy"] = measure_accuracy(model, inputs, params) if params.accuracy else pd.DataFrame()
     return CheckpointResult(tables, spectra, checkpoint.weight_hash, model.num_parameters())
 
 
@@ -78,7 +78,7 @@ def measure_geometry(
 ) -> tuple[dict[str, pd.DataFrame], dict]:
     """Return the tables records, deviations and rarefaction, and the eigenvalues and n by level, site and layer."""
     all_places = moment_keys(text_config(model).num_hidden_layers)
-    in_blocks = with_intervals(all_places, params)
+    in_blocks = interval_places(all_places, params)
     sums = gather_moments(model, sequences, params.blocks, params.tokens_per_batch, in_blocks)
     records, deviations, rarefaction, spectra = [], [], [], {}
     for place in all_places:
@@ -96,7 +96,7 @@ def measure_geometry(
     return {name: pd.DataFrame(rows) for name, rows in tables.items()}, spectra
 
 
-def with_intervals(all_places: Sequence[MomentKey], params: Trace) -> list[MomentKey]:
+def interval_places(all_places: Sequence[MomentKey], params: Trace) -> list[MomentKey]:
     """Return the places that get intervals: content and last tokens, after the final norm and at ``interval_depths``."""
     depth = 1 + max(place.layer for place in all_places)
     interval_layers = {max(round(share * depth), 1) - 1 for share in params.interval_depths}
@@ -107,7 +107,7 @@ def with_intervals(all_places: Sequence[MomentKey], params: Trace) -> list[Momen
     ]
 
 
-def follow_answers(model: PreTrainedModel, answers: dict[str, list[Answer]], tokens_per_batch: int) -> pd.DataFrame:
+def measure_answers(model: PreTrainedModel, answers: dict[str, list[Answer]], tokens_per_batch: int) -> pd.DataFrame:
     """Return the log-likelihood of each answer: columns task, id, and those of `Likelihood`."""
     return pd.DataFrame(
         {"task": task, "id": answer.id, **likelihood._asdict()}
@@ -118,7 +118,7 @@ def follow_answers(model: PreTrainedModel, answers: dict[str, list[Answer]], tok
     )
 
 
-def examine(model: PreTrainedModel, inputs: CheckpointInputs, params: Trace) -> pd.DataFrame:
+def measure_accuracy(model: PreTrainedModel, inputs: CheckpointInputs, params: Trace) -> pd.DataFrame:
     """Return the share of verified answers per task, with its binomial standard error √(p (1 − p) / n).
 
     Each prompt gets one sample at temperature 1.

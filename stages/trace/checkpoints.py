@@ -16,7 +16,7 @@ from stages.geometry.linear_algebra import use
 from stages.models.loading import device
 from stages.models.runs import SavedCheckpoint, open_saved, settings_hash, weight_identity
 from stages.shared.scratch import scratch_key
-from stages.trace.checkpoint import CheckpointInputs, trace_checkpoint
+from stages.trace.checkpoint import CheckpointInputs, measure_checkpoint
 from stages.trace.checkpoint_store import SCRATCH, restore, store
 from stages.trace.params import Trace
 from stages.trace.tables import CheckpointResult
@@ -61,16 +61,16 @@ def _outcomes(jobs: list[tuple]) -> Iterator[tuple[str, CheckpointResult] | Exce
     if workers == 1 or device().type != "cpu" or "fork" not in multiprocessing.get_all_start_methods():
         for job in jobs:
             try:
-                yield trace_saved(*job)
+                yield checkpoint_result(*job)
             except Exception as error:
                 yield error
         return
     with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
-        for future in [pool.submit(trace_saved, *job) for job in jobs]:
+        for future in [pool.submit(checkpoint_result, *job) for job in jobs]:
             yield future.exception() or future.result()
 
 
-def trace_saved(
+def checkpoint_result(
     run: str, saved: SavedCheckpoint, inputs: CheckpointInputs, precision: str, params: Trace, scratch: Path
 ) -> tuple[str, CheckpointResult]:
     """Return commit or weight hash and result of one checkpoint, from the scratch folder where an earlier run left it.
@@ -92,7 +92,7 @@ def trace_saved(
     result = restore(folder)
     if result is None:
         with open_saved(run, saved, weights) as checkpoint:
-            result = trace_checkpoint(checkpoint, precision, inputs, params)
+            result = measure_checkpoint(checkpoint, precision, inputs, params)
         store(folder, result)
     return weights, result
 

@@ -45,7 +45,7 @@ def stratum(count: int, bounds: Sequence[int]) -> str:
     return f"{bounds[index]}+" if index == len(bounds) - 1 else f"{bounds[index]}-{bounds[index + 1] - 1}"
 
 
-def by_support(answers: pd.DataFrame, support: pd.DataFrame, bounds: Sequence[int]) -> pd.DataFrame:
+def likelihoods_by_stratum(answers: pd.DataFrame, support: pd.DataFrame, bounds: Sequence[int]) -> pd.DataFrame:
     """Return mean log-likelihood and share of greedy answers by kind and stratum of support, at every step.
 
     Columns: kind, stratum, step, log_likelihood, standard_error (over answers), greedy, n.

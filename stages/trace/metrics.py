@@ -12,9 +12,9 @@ import pandas as pd
 from stages.models.names import stage_of
 from stages.shared.tables import TableError
 from stages.trace.lineage import Course
-from stages.trace.memorization import by_support, correlations, relations
+from stages.trace.memorization import correlations, likelihoods_by_stratum, relations
 from stages.trace.params import PhaseParams
-from stages.trace.phases import LEAST_CHECKPOINTS, directions_of, phases_of
+from stages.trace.phases import LEAST_CHECKPOINTS, change_directions, phase_metrics
 from stages.trace.series import Series, read_series
 from stages.trace.tables import TRACE_TABLES
 
@@ -93,14 +93,14 @@ def phases_at_sites(course: Course, traces: Path, params: PhaseParams, confidenc
     rows: list[dict] = []
     for site in SITES:
         series = read_series(course.runs, traces, params.headline.model_copy(update={"site": site}))
-        metrics[site], stretches = phases_of(course.name, series, params.draws, params.seed, confidence)
+        metrics[site], stretches = phase_metrics(course.name, series, params.draws, params.seed, confidence)
         rows += [row | {"site": site} for row in stretches]
     return metrics | {"scope": rows[0]["scope"]}, pd.DataFrame(rows)
 
 
 def changes(course: Course, series: Series, parent: Series, confidence: float) -> tuple[dict, pd.DataFrame]:
     """Return the directions of change since the parent's end: metrics of ln_rankme and alpha, and a row for each."""
-    directions = directions_of(series, parent, confidence)
+    directions = change_directions(series, parent, confidence)
     metrics = {
         measure: {"change": result.change, "low": result.low, "high": result.high, "label": result.label}
         for measure, result in directions.items()
@@ -119,7 +119,7 @@ def memorization(
     tables: dict[str, list[pd.DataFrame]] = {"correlations": [], "support": [], "relations": []}
     for run, corpus in zip(course.runs, course.corpora, strict=True):
         support, answers = read_support(ngrams, corpus), TRACE_TABLES.read(traces / run, "answers")
-        strata = by_support(answers, support, params.support)
+        strata = likelihoods_by_stratum(answers, support, params.support)
         tables["correlations"].append(
             correlations(answers, support, params.half_samples, params.seed, confidence).assign(run=run)
         )

@@ -36,7 +36,7 @@ class Series(NamedTuple):
 
     @property
     def x(self) -> np.ndarray:
-        """ln of tokens, or of steps where tokens are not known; the untrained model lies at half of the first step after it."""
+        """Return ln of tokens, or of steps where tokens are not known; the untrained model lies at half of the first step."""
         time = self.steps.astype(float) if np.isnan(self.tokens).any() else self.tokens.astype(float)
         return np.log(np.where(time == 0, time[time > 0].min(initial=np.inf) / 2, time))
 
@@ -73,7 +73,9 @@ def _run_series(folder: Path, headline: Headline) -> Series:
     """Return the series of one run without the checkpoints that failed, which their table names."""
     checkpoints = TRACE_TABLES.read(folder, "checkpoints")
     checkpoints = checkpoints[checkpoints["missing"] == ""]
-    records, deviations = (at_headline(TRACE_TABLES.read(folder, name), headline) for name in ("records", "deviations"))
+    records, deviations = (
+        headline_rows(TRACE_TABLES.read(folder, name), headline) for name in ("records", "deviations")
+    )
     rankme, alpha = (_values(records, checkpoints, measure) for measure in (RANKME, ALPHA))
     return Series(
         steps=checkpoints["step"].to_numpy(),
@@ -87,7 +89,7 @@ def _run_series(folder: Path, headline: Headline) -> Series:
     )
 
 
-def at_headline(table: pd.DataFrame, headline: Headline) -> pd.DataFrame:
+def headline_rows(table: pd.DataFrame, headline: Headline) -> pd.DataFrame:
     """Return the rows of the headline's site and level at the last layer."""
     rows = table[(table["site"] == headline.site) & (table["level"] == headline.level)]
     return rows[rows["layer"] == rows["layer"].max()]

@@ -37,7 +37,7 @@ CONFIDENCE = 0.95
 
 
 def exponents(seed: int = 0) -> np.ndarray:
-    """Of the base at STEPS; families differ a little."""
+    """Return the exponents of the base at STEPS; families differ a little."""
     course = np.interp(np.log1p(STEPS), np.log1p([0, TURN, STEPS[-1]]), [START, PEAK, END])
     return course + 0.01 * np.random.default_rng(seed).standard_normal(len(STEPS))
 
@@ -50,12 +50,12 @@ def organism_courses(seeds=(0,), recipes=tuple(PARENTS)) -> list[Course]:
 
 
 def hub_courses() -> list[Course]:
-    """A pretraining and a run that starts from it: tokens known, neither corpus nor accuracy."""
+    """Return a pretraining and a run that starts from it: tokens known, neither corpus nor accuracy."""
     return [Course(HUB, (HUB,), None, ()), Course(f"{HUB}-sft", (f"{HUB}-sft",), HUB, ())]
 
 
 def write_organisms(root: Path, seeds=(0,)) -> None:
-    """All recipes of LATER and the base, with a corpus."""
+    """Write all recipes of LATER and the base, with a corpus."""
     for seed in seeds:
         course = exponents(seed)
         ends = {"base": course[-1]}
@@ -70,7 +70,7 @@ def write_organisms(root: Path, seeds=(0,)) -> None:
 
 
 def write_hub(root: Path, failed: tuple[int, ...] = (), rows: int = ROWS) -> None:
-    """With the checkpoints ``failed`` missing, and ``rows`` at every place."""
+    """Write hub runs with the checkpoints ``failed`` missing, and ``rows`` at every place."""
     write_run(root, HUB, STEPS, exponents(), tokens_per_step=2_000_000, failed=failed, rows=rows)
     write_run(
         root, f"{HUB}-sft", (10, 20), exponents()[-1] - np.array([0.02, 0.05]), tokens_per_step=100_000, rows=rows
@@ -81,7 +81,7 @@ def write_run(
     root: Path, run: str, steps, course, tokens_per_step: int | None = None, behaviour: bool = False,
     failed: tuple[int, ...] = (), rows: int = ROWS,
 ) -> None:  # fmt: skip
-    """A run whose spectrum at the last layer has the exponents ``course`` at ``steps``; earlier layers are flatter."""
+    """Write a run whose spectrum at the last layer has the exponents ``course`` at ``steps``; earlier layers are flatter."""
     table = pd.DataFrame({"step": list(steps)})
     tokens = pd.array([None if tokens_per_step is None else step * tokens_per_step for step in steps], dtype="Int64")
     missing = [("weights not found" if step in failed else "") for step in steps]
@@ -99,12 +99,12 @@ def write_run(
 
 
 def spectrum(exponent: float, rows: int = ROWS) -> Spectrum:
-    """Eigenvalues i^-exponent."""
+    """Return eigenvalues i^-exponent."""
     return Spectrum(np.arange(1, WIDTH + 1) ** (-exponent / 2), rows, WIDTH, True)
 
 
-def of_spectrum(exponent: float, rows: int = ROWS) -> dict[tuple[str, str], float]:
-    """Every measure."""
+def measures_of_power_law(exponent: float, rows: int = ROWS) -> dict[tuple[str, str], float]:
+    """Return every measure of a spectrum."""
     own = spectrum(exponent, rows)
     ranges = Ranges(DECAY, tuple(BANDS), decay_ranks(own._replace(n=rows // 2), DECAY.first, DECAY.last))
     return {key: float(value) for key, value in measures(own, own._replace(centred=False), ranges).items()}
@@ -116,10 +116,10 @@ def _found(run: str, step: int, exponent: float, progress: float, behaviour: boo
     shared = np.random.default_rng(0).standard_normal(HALVES)  # sequences are the same for all checkpoints
     own = np.random.default_rng([step, len(run)]).standard_normal(HALVES)
     error = 0.004 * (shared + 0.1 * own)
-    null = of_spectrum(0.0, rows)
+    null = measures_of_power_law(0.0, rows)
     for site, layer in places:
         steepness = exponent * (0.6 + 0.4 * (layer + 1) / LAYERS)
-        values = of_spectrum(steepness, rows)
+        values = measures_of_power_law(steepness, rows)
         for level in ("token", "last_token", "all_positions"):
             place = {"site": site, "layer": layer, "level": level}
             spectra[level, site, layer] = (spectrum(steepness).eigenvalues, rows)
@@ -144,7 +144,7 @@ def _found(run: str, step: int, exponent: float, progress: float, behaviour: boo
 
 
 def corpus() -> pd.DataFrame:
-    """An arbitrary answer for every one of COUNTS, and as many inferable ones that hardly occur."""
+    """Return an arbitrary answer for every one of COUNTS, and as many inferable ones that hardly occur."""
     arbitrary = pd.DataFrame({"id": [f"a{i}" for i in range(len(COUNTS))], "kind": "arbitrary", "count": COUNTS})
     inferable = arbitrary.assign(
         id=[f"i{i}" for i in range(len(COUNTS))], kind="inferable", count=[i % 3 for i in range(len(COUNTS))]
@@ -160,7 +160,7 @@ def write_corpus(root: Path, name: str) -> None:
 
 
 def _answers(progress: float, run: str) -> pd.DataFrame:
-    """From -6 nats at the start; arbitrary ones of the base end at -6 + 1.5 ln(1 + count), later runs a nat below."""
+    """Return likelihoods from -6 nats at the start; arbitrary ones of the base end at -6 + 1.5 ln(1 + count), later runs a nat below."""
     table, forgotten = corpus(), 0.0 if run.startswith("base") else 1.0
     known = np.where(table["kind"] == "arbitrary", 1.5 * np.log1p(table["count"]), 5.0 + 0.01 * np.arange(len(table)))
     reached = -6 + (known * progress if not forgotten else known - forgotten)
@@ -183,7 +183,7 @@ def _accuracy(progress: float) -> pd.DataFrame:
 
 
 def gathered(root: Path, courses: list[Course]) -> TraceFigureInputs:
-    """What the figures read of ``courses``, after the tables of the stage phases are written."""
+    """Return what the figures read of ``courses``, after the tables of the stage phases are written."""
     traces, tables = root / "data/trace/runs", root / "plots/trace"
     for name, table in summarise(courses, traces, root / "data/trace/ngrams", PHASES, CONFIDENCE)[1].items():
         save_table(table, tables / f"{name}.csv")

@@ -15,7 +15,7 @@ from stages.shared import scratch
 from stages.trace import checkpoints
 from stages.trace.answers import Answer
 from stages.trace.checkpoint import CheckpointInputs, tokenizer_content
-from stages.trace.checkpoints import trace_saved
+from stages.trace.checkpoints import checkpoint_result
 from stages.trace.params import Trace
 from stages.trace.tables import PER_CHECKPOINT, CheckpointResult
 from tests.support.project import ROOT
@@ -26,7 +26,7 @@ RESULT = CheckpointResult({name: pd.DataFrame() for name in PER_CHECKPOINT}, {},
 
 
 class Case:
-    """Everything that `trace_saved` is given, and how often it computed."""
+    """Everything that `checkpoint_result` is given, and how often it computed."""
 
     def __init__(self, folder, monkeypatch):
         self.monkeypatch, self.folder, self.computed = monkeypatch, folder / "step-4", 0
@@ -38,14 +38,14 @@ class Case:
         questions = {"sums": [{"id": "q", "prompt": "w3", "answer": "w4"}]}
         self.inputs = CheckpointInputs(tiny_tokenizer(), Sequences(ids, ids > 3), answers, questions)
         self.precision, self.params, self.scratch = "float32", PARAMS, folder / "scratch"
-        monkeypatch.setattr(checkpoints, "trace_checkpoint", self.compute)
+        monkeypatch.setattr(checkpoints, "measure_checkpoint", self.compute)
 
     def compute(self, *_):
         self.computed += 1
         return RESULT
 
     def run(self):
-        return trace_saved("base-s0", self.saved, self.inputs, self.precision, self.params, self.scratch)
+        return checkpoint_result("base-s0", self.saved, self.inputs, self.precision, self.params, self.scratch)
 
     def give(self, **inputs):
         self.inputs = self.inputs._replace(**inputs)

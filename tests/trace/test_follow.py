@@ -108,9 +108,9 @@ def test_one_failing_checkpoint_is_named_and_costs_no_other(project, monkeypatch
 
     broken.write_bytes(whole)
     computed = []
-    real = following.trace_checkpoint
+    real = following.measure_checkpoint
     monkeypatch.setattr(
-        following, "trace_checkpoint", lambda checkpoint, *rest: (computed.append(checkpoint.folder.name), real(checkpoint, *rest))[1]
+        following, "measure_checkpoint", lambda checkpoint, *rest: (computed.append(checkpoint.folder.name), real(checkpoint, *rest))[1]
     )  # fmt: skip
     trace.main("base-s0")
     assert computed == ["step-4"]  # the others were kept
@@ -129,8 +129,8 @@ def test_a_run_of_which_nothing_succeeds_leaves_no_tables(project):
 def test_another_text_or_param_takes_no_older_result(project, monkeypatch):
     trace.main("base-s0")
     computed = []
-    real = following.trace_checkpoint
-    monkeypatch.setattr(following, "trace_checkpoint", lambda *args: (computed.append(1), real(*args))[1])
+    real = following.measure_checkpoint
+    monkeypatch.setattr(following, "measure_checkpoint", lambda *args: (computed.append(1), real(*args))[1])
     trace.main("base-s0")
     assert not computed
     lines = (project / "data/trace/texts/mine.jsonl").read_text().splitlines()

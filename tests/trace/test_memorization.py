@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.trace.memorization import by_support, correlations, relations, stratum
+from stages.trace.memorization import correlations, likelihoods_by_stratum, relations, stratum
 from stages.trace.series import Series
 
 COUNTS = [0] * 10 + [2] * 10 + [20] * 10 + [200] * 10
@@ -71,7 +71,7 @@ def test_strata_from_a_higher_bound():
 
 
 def test_strata_are_means_over_their_answers():
-    found = by_support(answers(2.0), support(), [1, 10, 100])
+    found = likelihoods_by_stratum(answers(2.0), support(), [1, 10, 100])
     last = found[found["step"] == 10].set_index("stratum")
     assert list(last.index) == ["0", "1-9", "10-99", "100+"] and (last["n"] == 10).all()
     assert last["log_likelihood"].is_monotonic_increasing

@@ -12,7 +12,7 @@ from stages.shared.tables import TableError
 from stages.trace import summarise as phases
 from stages.trace.lineage import read_courses
 from stages.trace.params import Headline, Ngrams, Trace
-from stages.trace.phases import directions_of
+from stages.trace.phases import change_directions
 from stages.trace.series import read_series
 from stages.trace.tables import TRACE_TABLES
 from tests.support import trace_study
@@ -96,9 +96,9 @@ def test_families_with_other_checkpoints_are_not_averaged(tmp_path, monkeypatch)
 def test_other_tokens_than_the_parents_are_refused(tmp_path, monkeypatch):
     project(tmp_path, monkeypatch)
     one, other = (read_series([run], tmp_path / "data/trace/runs", HEADLINE) for run in ("sft-s0", "base-s0"))
-    assert set(directions_of(one, other, 0.95)) == {"ln_rankme", "alpha"}
+    assert set(change_directions(one, other, 0.95)) == {"ln_rankme", "alpha"}
     with pytest.raises(TableError, match="shown other tokens"):
-        directions_of(one, other._replace(token_hash="another"), 0.95)
+        change_directions(one, other._replace(token_hash="another"), 0.95)
 
 
 def test_few_checkpoints_make_no_phases(tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from stages.shared.figure_style import legend, log_ticks, looks, nothing, sheet, styled
-from stages.trace.figures.inputs import CourseTables, TraceFigureInputs, failures, headline_place, reach
-from stages.trace.figures.time import LABELS, axis_positions, note, time_axis
+from stages.trace.figures.inputs import CourseTables, TraceFigureInputs, failure_sentence, half_width, headline_place
+from stages.trace.figures.time import LABELS, axis_positions, time_axis, write_note
 
 TITLE = "RankMe and α of pretraining against steps, tokens and compute"
 MEASURES = {"rankme": "RankMe", "alpha": "α"}
@@ -49,7 +49,7 @@ def _rows(tables: CourseTables, confidence: float) -> list[pd.DataFrame]:
             ("rankme", series.ln_rankme, series.ln_rankme_deviations, np.exp),
             ("alpha", series.alpha, series.alpha_deviations, np.asarray),
         ):
-            half = reach(deviations, confidence) if run == MEAN else np.nan
+            half = half_width(deviations, confidence) if run == MEAN else np.nan
             low, high = inverse(value - half), inverse(value + half)
             rows = rows.assign(**{measure: inverse(value), f"{measure}_low": low, f"{measure}_high": high})
         parts.append(rows)
@@ -72,7 +72,7 @@ def draw(rows: pd.DataFrame, inputs: TraceFigureInputs) -> Figure:
         f"{headline_place(inputs.headline)}. Bands: {100 * inputs.confidence:g} % intervals over sequences"
         + (", over families where there are several (thin lines)" if has_families else "")
         + ". Operations: 6 × parameters × tokens. RankMe of models of unlike width has unlike upper bounds. Dotted: from the untrained model to the first checkpoint, not to scale."
-        + failures([inputs.courses[name] for name in dict.fromkeys(rows["line"])]),
+        + failure_sentence([inputs.courses[name] for name in dict.fromkeys(rows["line"])]),
     )
     grid = figure.subplots(2, 3, sharex="col", sharey="row")
     for i, (measure, label) in enumerate(MEASURES.items()):
@@ -87,7 +87,7 @@ def draw(rows: pd.DataFrame, inputs: TraceFigureInputs) -> Figure:
         if len(time_rows):
             time_axis(axes, time_rows[time], time, 5)
         else:
-            note(grid[0, TIMES.index(time)], "tokens not known")
+            write_note(grid[0, TIMES.index(time)], "tokens not known")
             axes.set_xlabel(LABELS[time])
     legend(
         figure,

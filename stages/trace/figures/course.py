@@ -17,22 +17,22 @@ from stages.trace.figures.inputs import (
     NOT_TRACED,
     CourseTables,
     TraceFigureInputs,
-    failures,
+    failure_sentence,
+    half_width,
     headline_place,
     main_lineage,
     parent_tables,
-    reach,
 )
 from stages.trace.figures.time import (
     axis_positions,
     grouped_legend,
-    in_order,
     phase_patches,
-    shade,
-    shades,
+    shade_phases,
+    sorted_strata,
     step_positions,
+    stratum_greys,
     time_axis,
-    unit_of,
+    time_unit,
 )
 
 TITLE = "The course of RankMe and α through pretraining and post-training"
@@ -83,7 +83,7 @@ def _geometry(tables: CourseTables, parent: CourseTables | None, inputs: TraceFi
                 value = np.append(getattr(parent_series, name)[-1], value)
                 deviations = np.concatenate([np.zeros_like(end), deviations - end], axis=1)  # (K, 1 + T)
                 steps, tokens = np.append(0, steps), np.append(np.nan, tokens)
-            half = reach(deviations, inputs.confidence) if not number else np.full(len(value), np.nan)
+            half = half_width(deviations, inputs.confidence) if not number else np.full(len(value), np.nan)
             inverse = np.exp if quantity == "rankme" else np.asarray
             yield pd.DataFrame(
                 {
@@ -197,9 +197,9 @@ def draw(rows: pd.DataFrame, inputs: TraceFigureInputs) -> Figure:
 
 
 def _time(axes, rows: pd.DataFrame, phases: pd.DataFrame, named: bool) -> None:
-    unit = unit_of(rows[rows["quantity"] == "rankme"])
+    unit = time_unit(rows[rows["quantity"] == "rankme"])
     time_axis(axes, rows.loc[rows["quantity"] == "rankme", unit], unit)
-    shade(axes, phases, step_positions(rows[rows["quantity"] == "rankme"]), LETTERS if named else 0)
+    shade_phases(axes, phases, step_positions(rows[rows["quantity"] == "rankme"]), LETTERS if named else 0)
 
 
 def _name_turns(axes, rows: pd.DataFrame, phases: pd.DataFrame) -> None:
@@ -232,7 +232,7 @@ def _steps(axes, rows: pd.DataFrame) -> None:
 
 def _panel(axes, quantity: str, rows: pd.DataFrame, look: Look, quantity_rows: pd.DataFrame, first: bool) -> None:
     """Draw the ``rows`` of one quantity and course; ``quantity_rows`` of all courses give the styles of groups."""
-    unit = unit_of(rows) if first and len(rows) else "step"
+    unit = time_unit(rows) if first and len(rows) else "step"
     if quantity in GEOMETRY:
         for run, curve in rows.groupby("run", sort=False):
             positions = _positions(curve, unit, first)
@@ -388,7 +388,7 @@ def _tasks(rows: pd.DataFrame) -> list[str]:
 
 
 def _shades(rows: pd.DataFrame, kind: str) -> dict[str, str]:
-    return shades(in_order(rows.loc[rows["kind"] == kind, "group"]))
+    return stratum_greys(sorted_strata(rows.loc[rows["kind"] == kind, "group"]))
 
 
 def _dash(rows: pd.DataFrame, kind: str) -> str | tuple:
@@ -437,4 +437,4 @@ def _caption(
         text += f" In the table only: {', '.join(left_out)}."
     if unrelated := [name for name in inputs.courses if name not in [*names, *left_out]]:
         text += f" Not of this course: {', '.join(unrelated)}."
-    return text + failures([inputs.courses[name] for name in names])
+    return text + failure_sentence([inputs.courses[name] for name in names])

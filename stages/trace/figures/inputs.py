@@ -94,14 +94,14 @@ def parent_tables(tables: CourseTables, lineage: Sequence[CourseTables]) -> Cour
     return next((parent for parent in lineage if parent.course.name == tables.course.parent), None)
 
 
-def reach(deviations: np.ndarray, confidence: float) -> np.ndarray:
+def half_width(deviations: np.ndarray, confidence: float) -> np.ndarray:
     """Return half the width (T,) of Student's interval at ``confidence`` from ``deviations`` (K, T), K degrees of freedom."""
     from scipy.stats import t
 
     return float(t.ppf(0.5 + confidence / 2, len(deviations))) * np.sqrt((deviations**2).mean(axis=0))
 
 
-def mean_of_families(rows: pd.DataFrame, keys: list[str], values: list[str]) -> pd.DataFrame:
+def family_means(rows: pd.DataFrame, keys: list[str], values: list[str]) -> pd.DataFrame:
     """Return means over runs of ``values`` by ``keys`` and checkpoint, the first, second, ... of each run.
 
     ``rows`` with `run` and `step` become rows with the mean step, rounded.
@@ -111,7 +111,7 @@ def mean_of_families(rows: pd.DataFrame, keys: list[str], values: list[str]) -> 
     return means.reset_index().assign(step=lambda table: table["step"].round().astype(int))
 
 
-def time_of(series: Series) -> pd.DataFrame:
+def checkpoint_times(series: Series) -> pd.DataFrame:
     """Return step, rounded as in the tables of phases, and tokens, empty where not known, of each checkpoint."""
     return pd.DataFrame({"step": np.rint(series.steps).astype(int), "tokens": series.tokens})
 
@@ -123,7 +123,7 @@ def headline_place(headline: Headline) -> str:
     return f"{level} {site}"
 
 
-def failures(courses: Sequence[CourseTables]) -> str:
+def failure_sentence(courses: Sequence[CourseTables]) -> str:
     """Return a sentence on the checkpoints that failed, empty without any."""
     failed = [f"{tables.failed} of {tables.course.name}" for tables in courses if tables.failed]
     return f" Checkpoints that failed are left out: {', '.join(failed)}." if failed else ""

@@ -13,11 +13,11 @@ from stages.trace.figures.inputs import (
     NOT_TRACED,
     CourseTables,
     TraceFigureInputs,
+    checkpoint_times,
+    family_means,
     main_lineage,
-    mean_of_families,
-    time_of,
 )
-from stages.trace.figures.time import LABELS, amount, unit_of
+from stages.trace.figures.time import LABELS, amount, time_unit
 from stages.trace.series import ALPHA, RANKME, is_headline
 from stages.trace.tables import read_spectra
 
@@ -49,9 +49,9 @@ def _rows(tables: CourseTables, width: int) -> pd.DataFrame:
     layer_records = records[
         (records["level"] == LEVEL) & records["measure"].isin(PANELS) & is_headline(records["variant"])
     ]
-    rows = mean_of_families(layer_records, ["site", "layer", "measure"], ["value"])
+    rows = family_means(layer_records, ["site", "layer", "measure"], ["value"])
     rows["value"] = rows["value"].where(rows["measure"] != RANKME, rows["value"] / width)
-    tokens = time_of(tables.series).set_index("step")["tokens"]
+    tokens = checkpoint_times(tables.series).set_index("step")["tokens"]
     return rows.assign(line=tables.course.name, tokens=rows["step"].map(tokens))[COLUMNS]
 
 
@@ -127,7 +127,7 @@ def _turns(axes, rows: pd.DataFrame, phases: pd.DataFrame) -> None:
 
 def _ticks(axes, rows: pd.DataFrame, first: str, later: list[str], inputs: TraceFigureInputs) -> None:
     times = rows[rows["line"] == first].drop_duplicates("step").sort_values("step")
-    unit, columns = unit_of(times), _left_columns(len(times), len(later))
+    unit, columns = time_unit(times), _left_columns(len(times), len(later))
     ticks = sorted({0, *range(len(times) - 1, 0, -max(1, -(-len(times) // TICKS)))})
     names = [amount(time) for time in times[unit].iloc[ticks]]
     styles = looks(inputs.courses)

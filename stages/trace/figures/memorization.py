@@ -15,13 +15,13 @@ from stages.trace.figures.time import (
     amount,
     axis_positions,
     grouped_legend,
-    in_order,
     phase_patches,
-    shade,
-    shades,
+    shade_phases,
+    sorted_strata,
     step_positions,
+    stratum_greys,
     time_axis,
-    unit_of,
+    time_unit,
 )
 
 TITLE = "Memorization along training, and RankMe"
@@ -92,13 +92,13 @@ def draw(rows: pd.DataFrame, inputs: TraceFigureInputs) -> Figure:
     )
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 1.25])
     phases, first_rows = inputs.phases[inputs.phases["line"] == first], rows[rows["line"] == first]
-    unit = unit_of(first_rows)
+    unit = time_unit(first_rows)
     for axes, title, label in (
         (left, "Correlation with the count", "Spearman's ρ"),
         (middle, "Answers given", "likeliest continuation, %"),
     ):
         time_axis(axes, first_rows[unit], unit, 4)
-        shade(axes, phases, step_positions(first_rows))
+        shade_phases(axes, phases, step_positions(first_rows))
         axes.set(title=title, ylabel=label)
     _correlations(left, first_rows[first_rows["quantity"] == "rho"], unit)
     _greedy(middle, first_rows[first_rows["quantity"] == "greedy"], unit)
@@ -124,7 +124,7 @@ def _correlations(axes, rows: pd.DataFrame, unit: str) -> None:
 
 def _greedy(axes, rows: pd.DataFrame, unit: str) -> None:
     for kind, kind_rows in rows.groupby("kind"):
-        colours = shades(in_order(kind_rows["stratum"]))
+        colours = stratum_greys(sorted_strata(kind_rows["stratum"]))
         for stratum, curve in kind_rows.groupby("stratum"):
             dash = DASH if kind == "inferable" else "-"
             axes.plot(
@@ -217,7 +217,7 @@ def _handles(rows: pd.DataFrame, phases: pd.DataFrame, first: str, styles: dict)
                 linestyle=DASH if kind == "inferable" else "-",
                 label=stratum,
             )
-            for stratum, colour in shades(in_order(kind_rows["stratum"])).items()
+            for stratum, colour in stratum_greys(sorted_strata(kind_rows["stratum"])).items()
         ]
     groups["Ends (right)"] = [
         Line2D([], [], linestyle="none", marker="*", markersize=10, color=styles[name].colour, label=styles[name].label)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from stages.shared.figure_style import legend, log_ticks, looks, nothing, sheet, styled
-from stages.trace.figures.inputs import NOT_TRACED, TraceFigureInputs, mean_of_families
+from stages.trace.figures.inputs import NOT_TRACED, TraceFigureInputs, family_means
 from stages.trace.series import ALPHA, RANKME, is_headline
 
 TITLE = "What more rows would still change of RankMe and α"
@@ -34,7 +34,7 @@ def _rows(rarefaction: pd.DataFrame) -> pd.DataFrame:
         & (rarefaction["layer"] == rarefaction.groupby("site")["layer"].transform("max"))
         & (rarefaction["step"] == rarefaction.groupby("run")["step"].transform("max"))
     ]
-    return mean_of_families(rows, ["site", "level", "measure", "n"], ["value"])
+    return family_means(rows, ["site", "level", "measure", "n"], ["value"])
 
 
 @styled

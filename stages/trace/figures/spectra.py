@@ -21,7 +21,7 @@ from stages.trace.figures.inputs import (
     parent_tables,
 )
 from stages.trace.figures.time import amount
-from stages.trace.series import at_headline, is_headline
+from stages.trace.series import headline_rows, is_headline
 from stages.trace.tables import read_spectra
 
 TITLE = "Eigenvalue spectra along training, and the power laws fitted to them"
@@ -126,7 +126,7 @@ def _rows(
 
 def fits(tables: CourseTables, step: int, inputs: TraceFigureInputs) -> dict[str, float]:
     """Return alpha, alpha_r2 and alpha_share of the course's first run at ``step``."""
-    rows = at_headline(tables.records, inputs.headline)
+    rows = headline_rows(tables.records, inputs.headline)
     rows = rows[(rows["run"] == tables.course.runs[0]) & (rows["step"] == step) & is_headline(rows["variant"])]
     return {
         name: float(rows.loc[rows["measure"] == name, "value"].iloc[0]) for name in ("alpha", "alpha_r2", "alpha_share")

@@ -20,7 +20,7 @@ LABELS = {"tokens": "tokens seen", "step": "step", "flops": "training FLOPs, 6 N
 UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
-def unit_of(rows: pd.DataFrame) -> str:
+def time_unit(rows: pd.DataFrame) -> str:
     """Return the unit of time, a key of LABELS: tokens, or steps where tokens are not known."""
     return "step" if rows["tokens"].isna().any() else "tokens"
 
@@ -33,9 +33,9 @@ def axis_positions(times) -> np.ndarray:
 
 
 def step_positions(rows: pd.DataFrame) -> dict[int, float]:
-    """Return the position of each step of one run on the axis of `unit_of`; ``rows`` have step and tokens."""
+    """Return the position of each step of one run on the axis of `time_unit`; ``rows`` have step and tokens."""
     steps = rows.drop_duplicates("step")
-    return dict(zip(steps["step"].tolist(), axis_positions(steps[unit_of(rows)]).tolist(), strict=True))
+    return dict(zip(steps["step"].tolist(), axis_positions(steps[time_unit(rows)]).tolist(), strict=True))
 
 
 def time_axis(axes, times, unit: str, most: int = 6) -> None:
@@ -64,7 +64,7 @@ def amount(number: float) -> str:
     return f"{number:.3g}"
 
 
-def shade(axes, phases: pd.DataFrame, positions: dict[int, float], letters: int = 0) -> None:
+def shade_phases(axes, phases: pd.DataFrame, positions: dict[int, float], letters: int = 0) -> None:
     """Colour the stretches of one run, with turning points between them.
 
     ``positions`` of the steps that are drawn; phases of several families have their mean steps, so the nearest counts.
@@ -100,13 +100,13 @@ def phase_patches(phases: pd.DataFrame) -> list[Patch]:
     return [Patch(color=colour, label=label) for label, colour in PHASES.items() if label in set(phases["label"])]
 
 
-def shades(strata: list[str]) -> dict[str, str]:
+def stratum_greys(strata: list[str]) -> dict[str, str]:
     """Return a grey for each stratum, black for the one with most support."""
     greys = np.linspace(0.72, 0.05, len(strata)) if len(strata) > 1 else [0.05]
     return {stratum: f"{grey:.2f}" for stratum, grey in zip(strata, greys, strict=True)}
 
 
-def in_order(strata) -> list[str]:
+def sorted_strata(strata) -> list[str]:
     """Return the strata of support in the order of their lower bounds."""
     return sorted(set(strata), key=lambda name: int(name.partition("-")[0].rstrip("+")))
 
@@ -135,7 +135,7 @@ def grouped_legend(figure, groups: dict[str, list]) -> None:
             text.set_fontweight("bold")
 
 
-def note(axes, text: str) -> None:
+def write_note(axes, text: str) -> None:
     """Write ``text`` into the middle of an empty panel."""
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color="#555555", fontsize=8.5)
 

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from stages.shared.figure_style import nothing, sheet, styled
-from stages.trace.figures.inputs import NOT_TRACED, TraceFigureInputs, main_lineage, mean_of_families, time_of
-from stages.trace.figures.time import axis_positions, phase_patches, shade, step_positions, time_axis, unit_of
+from stages.trace.figures.inputs import NOT_TRACED, TraceFigureInputs, checkpoint_times, family_means, main_lineage
+from stages.trace.figures.time import axis_positions, phase_patches, shade_phases, step_positions, time_axis, time_unit
 from stages.trace.series import ALPHA, LEGACY, RANKME, ROBUST
 
 TITLE = "Does the course of pretraining depend on how it is measured?"
@@ -75,7 +75,7 @@ def table(inputs: TraceFigureInputs) -> pd.DataFrame:
     panels = PANELS | {BANDS: tuple(ViewCurve(_band(band), FINAL, "token", "band_entropy", band) for band in bands)}
     parts = [_rows(records, curve).assign(panel=panel) for panel, curves in panels.items() for curve in curves]
     rows = pd.concat(parts, ignore_index=True)
-    tokens = time_of(lineage[0].series).set_index("step")["tokens"]
+    tokens = checkpoint_times(lineage[0].series).set_index("step")["tokens"]
     return rows.assign(tokens=rows["step"].map(tokens))[COLUMNS]
 
 
@@ -87,7 +87,7 @@ def _rows(records: pd.DataFrame, curve: ViewCurve) -> pd.DataFrame:
         & records["variant"].str.startswith(curve.variant)
     ]
     keys = ["site", "level", "measure", "variant"]
-    return mean_of_families(curve_records, keys, ["value", "null"]).assign(curve=curve.label)
+    return family_means(curve_records, keys, ["value", "null"]).assign(curve=curve.label)
 
 
 def _bounds(variant: str) -> list[float]:
@@ -116,13 +116,13 @@ def draw(rows: pd.DataFrame, inputs: TraceFigureInputs) -> Figure:
         "off. In brackets the step where the curve is lowest, α highest. Evenness: entropy of a band's eigenvalues over its "
         "largest possible value. Grounds: phases of the headline's RankMe.",
     )
-    unit = unit_of(rows)
+    unit = time_unit(rows)
     grid = figure.subplots(2, 3, sharex=True)
     panels = list(dict.fromkeys(rows["panel"]))
     for axes, panel in zip(grid.flat, panels, strict=True):
         panel_rows = rows[rows["panel"] == panel]
         time_axis(axes, panel_rows[unit], unit, 4)
-        shade(axes, phases, step_positions(panel_rows))
+        shade_phases(axes, phases, step_positions(panel_rows))
         _curves(axes, panel_rows, unit)
         axes.set_title(panel)
         if axes not in grid[-1]:

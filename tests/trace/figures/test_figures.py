@@ -98,7 +98,7 @@ def test_the_course_holds_the_planted_collapse_and_growth(one_family):
     rows = trace_course.table(one_family[1])
     base = rows[(rows["line"] == "base") & (rows["quantity"] == "rankme")].set_index("step")
     assert base["value"].idxmin() == study.TURN
-    assert_allclose(base["value"], [study.of_spectrum(a)[RANKME] for a in study.exponents()], rtol=1e-9)
+    assert_allclose(base["value"], [study.measures_of_power_law(a)[RANKME] for a in study.exponents()], rtol=1e-9)
     assert (base["low"] < base["value"]).all() and (base["value"] < base["high"]).all()
     assert_allclose(base["tokens"], base.index * study.TOKENS_PER_STEP)
 
@@ -271,7 +271,9 @@ def test_views_hold_every_choice_with_its_chance_level(one_family):
     for label, variant in (("weighted, relative ranks", "weighted_"), ("legacy, ranks 12 to 100", "legacy_")):
         exponent = study.exponents()[-1]
         wanted = next(
-            v for (m, name), v in study.of_spectrum(exponent).items() if m == "alpha" and name.startswith(variant)
+            v
+            for (m, name), v in study.measures_of_power_law(exponent).items()
+            if m == "alpha" and name.startswith(variant)
         )
         assert fits[label].iloc[-1] == pytest.approx(wanted)
 
@@ -307,7 +309,7 @@ def test_layers_are_shares_of_the_width_up_to_the_final_norm(one_family):
     base = rows[(rows["line"] == "base") & (rows["measure"] == "rankme_eigen")].set_index(["site", "layer", "step"])[
         "value"
     ]
-    wanted = study.of_spectrum(study.exponents()[0])[RANKME] / study.WIDTH
+    wanted = study.measures_of_power_law(study.exponents()[0])[RANKME] / study.WIDTH
     assert base["final_norm", study.LAYERS - 1, 0] == pytest.approx(wanted)
     assert base["resid_post", 0, 0] > base["resid_post", study.LAYERS - 1, 0]
     ends = rows[rows["line"] != "base"].groupby("line")["step"].unique().map(list)
@@ -350,7 +352,7 @@ def test_rarefaction_is_drawn_where_rows_are_few_and_otherwise_said_to_be_needle
     one = rows[
         (rows["line"] == study.HUB) & (rows["level"] == "token") & (rows["site"] == "final_norm") & (rows["n"] == 50)
     ]
-    wanted = study.of_spectrum(study.exponents()[-1], 100)[RANKME] / 2**0.2
+    wanted = study.measures_of_power_law(study.exponents()[-1], 100)[RANKME] / 2**0.2
     assert one.set_index("measure")["value"]["rankme_eigen"] == pytest.approx(wanted)
     assert len(trace_rarefaction.draw(rows, read).axes) == 8
     read = one_family[1]
@@ -368,7 +370,7 @@ def test_the_untrained_model_stands_left_of_the_first_step():
 
 def test_amounts_and_the_order_of_strata():
     assert [trace_time.amount(n) for n in (21, 2381184, 4_000_000_000, 3.3e12)] == ["21", "2.38M", "4B", "3.3T"]
-    assert trace_time.in_order({"100+", "0", "10-99", "1-9"}) == ["0", "1-9", "10-99", "100+"]
+    assert trace_time.sorted_strata({"100+", "0", "10-99", "1-9"}) == ["0", "1-9", "10-99", "100+"]
 
 
 def test_a_missing_table_names_its_stage(tmp_path):
