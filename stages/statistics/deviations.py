@@ -7,7 +7,8 @@ errors which the statistics share cancel in differences. They come from
 - balanced half-samples (`hadamard_deviations`, K = B - 1): the sampled items (sequences, prompts) lie in B equal
   blocks, B a power of two, and a statistic T is computed on halves of the blocks and their complements, the halves
   being the rows of a Hadamard matrix. For T linear in the blocks the standard error is then exactly s / √B, s the sd
-  (B - 1) of the blocks' values: that of all C(B, B/2) halves at once, where random halves (`half_sampling`) add Monte-Carlo noise.
+  (B - 1) of the blocks' values: that of all C(B, B/2) halves at once, where random halves (`half_sampling`) add
+  Monte-Carlo noise.
   Source: McCarthy 1969; Wolter 2007, chapter 3.
 - replicate families (`family_deviations`, K = F - 1).
 """
