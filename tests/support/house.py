@@ -182,7 +182,7 @@ def _of_file(path: Path) -> Iterator[Finding]:
                 yield Finding("long function", file, node.lineno, f"{node.name}: {length} lines")
             arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
             count = sum(argument.arg not in ("self", "cls") for argument in arguments)
-            if count > MOST_PARAMETERS and "parameters:" not in (ast.get_docstring(node) or ""):
+            if count > MOST_PARAMETERS and "parameters:" not in (ast.get_docstring(node) or "").lower():
                 yield Finding("many parameters", file, node.lineno, f"{node.name}: {count}")
             if (
                 not node.name.startswith("_")
