@@ -115,7 +115,7 @@ class Clouds:
 def evaluate_variant(measure: ActivationMeasure, variant: MeasureVariant, clouds: Clouds) -> dict:
     """Return what the record of one variant holds, as far as the measure has it, or the reason why it is `missing`.
 
-    Keys: value, null, resample_baseline, ceiling, index, note, replicates by quantity, rarefaction by size of subsets.
+    Keys: value, null, resample_baseline, ceiling, index, note, replicates (by quantity), rarefaction (by size).
     """
     row = EVALUATORS[measure.input](measure, variant, clouds)
     if not row.get("missing") and np.isnan(row["value"]):

@@ -359,7 +359,7 @@ def test_a_slug_with_a_dot(registry):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("- a\n- b", "expected slugs with an entry each"), ("mine: [", "is not valid YAML")]
+    ("text", "message"), [("- a\n- b", "expected (slugs|names) with an entry each"), ("mine: [", "is not valid YAML")]
 )
 def test_a_registry_that_cannot_be_read(text, message, registry, tmp_path):
     (tmp_path / "data/registry/models.yaml").write_text(text)

@@ -18,7 +18,7 @@ from stages.paradigms.weight_records import missing_records
 from tests.paradigms.test_path_records import PARAMS as PATH_PARAMS
 from tests.paradigms.test_path_records import PARTS, TOKENS, D, N, laws, table
 from tests.paradigms.test_perturbed_records import study
-from tests.paradigms.test_probe_records import COMMON, gaussian, values  # noqa: F401
+from tests.paradigms.test_probe_records import COMMON, gaussian, olmo3, values  # noqa: F401
 from tests.paradigms.test_probe_records import PARAMS as PROBE_PARAMS
 from tests.support.measure_params import measure_params
 
