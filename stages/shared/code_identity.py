@@ -31,7 +31,7 @@ class CodeError(ValueError):
 def fingerprint(*files: str, root: Path = ROOT) -> str:
     """Return a line ``path sha256`` for every project file that running ``files`` imports, themselves included, sorted.
 
-    Paths are relative to ``root``. The hash is that of `code_text`: the same on Python 3.11, 3.12 and 3.13, and the same
+    Paths are relative to ``root``. The hash is that of `code_text`: it is the same on Python 3.11, 3.12 and 3.13, and
     after an edit of a comment, a docstring or the layout. Raises CodeError as `imported_files` does.
     """
     return "".join(f"{file} {_code_hash(root / file)}\n" for file in import_closure(*files, root=root))
