@@ -68,5 +68,5 @@ def _mean_over_tasks(records: pd.DataFrame, model: str) -> np.ndarray:
     """Return means (T,) over tasks."""
     rows = records[records["model"] == model]
     if rows.empty:
-        raise TableError(f"no distances of {model}: rebuild them with `dvc repro drift`")
+        raise TableError(f"no distances of {model}: rebuild them with `dvc repro drift-measure`")
     return rows.pivot(index="task", columns="point", values="value").to_numpy().mean(axis=0)

@@ -25,7 +25,7 @@ from stages.shared.files import atomic
 
 FORMAT_VERSION = 1
 FINAL, UNTRAINED = "final", "untrained"
-FIX = "rebuild it with `dvc repro drift`, which samples what is missing, or fetch it with `dvc pull`"
+FIX = "rebuild it with `dvc repro drift-measure`, which samples what is missing, or fetch it with `dvc pull`"
 
 
 class SampleError(ValueError):
@@ -141,7 +141,7 @@ def have_same_tokens(reference: Path, model: Path, tasks: Sequence[str], unlike:
                 return False
             raise SampleError(
                 f"{reference} and {model} hold other tokens of {task}: expected the reference's tokenizer and one "
-                "prompt format for both; rebuild them with `dvc repro drift`, or correct prompt_format in "
+                "prompt format for both; rebuild them with `dvc repro drift-measure`, or correct prompt_format in "
                 "data/registry/models.yaml"
             )
         shapes = [_shape(path, task) for path in (reference, model)]

@@ -25,7 +25,9 @@ def scene(tmp_path_factory):
 def direction(model, of, kind) -> np.ndarray:
     """After the last block and up to the final norm, what raises the kind's held-out words."""
     rows = model.get_output_embeddings().weight.detach().double().numpy()[of.ids]
-    return rows[of.held_out_members[kind]].mean(axis=0) - rows[np.setdiff1d(of.held_out, of.held_out_members[kind])].mean(axis=0)
+    return rows[of.held_out_members[kind]].mean(axis=0) - rows[
+        np.setdiff1d(of.held_out, of.held_out_members[kind])
+    ].mean(axis=0)
 
 
 def test_groups_know_held_out_words_and_rivals(scene):

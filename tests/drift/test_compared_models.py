@@ -10,7 +10,9 @@ from tests.support import drift_study as study
 
 
 def subjects(seeds=(), models=None, **changes):
-    return [tuple(one) for one in compared_models(study.params(**changes), DriftScope(list(seeds), models or {}, ["one"]))]
+    return [
+        tuple(one) for one in compared_models(study.params(**changes), DriftScope(list(seeds), models or {}, ["one"]))
+    ]
 
 
 def test_organisms_of_every_family_stand_against_their_own_base():

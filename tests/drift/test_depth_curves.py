@@ -107,7 +107,7 @@ def test_standard_errors_are_the_root_mean_square_of_deviations():
 
 
 def test_a_model_without_rows_is_named_with_the_fix():
-    with pytest.raises(TableError, match="no distances of sft-s0: rebuild them with `dvc repro drift`"):
+    with pytest.raises(TableError, match="no distances of sft-s0: rebuild them with `dvc repro drift-measure`"):
         depth_curve(tables(Y, DRAWS), ["sft-s0"], "layers", "w2", "raw")
 
 

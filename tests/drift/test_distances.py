@@ -116,7 +116,9 @@ def test_standard_errors_are_those_of_repeated_samples_of_prompts():
         y = x + step * np.eye(3)[0]
         values.append(float(np.square(y - x).sum(axis=1).mean()))
         errors.append(
-            np.sqrt((of.half_deviations(x, y, halves_of())["identity_cost"] ** 2).mean()) if len(errors) < 40 else np.nan
+            np.sqrt((of.half_deviations(x, y, halves_of())["identity_cost"] ** 2).mean())
+            if len(errors) < 40
+            else np.nan
         )
     assert np.sqrt(np.nanmean(np.square(errors))) == pytest.approx(np.std(values), rel=0.25)
 

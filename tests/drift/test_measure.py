@@ -55,7 +55,7 @@ def test_models_of_another_study_leave_nothing_behind(project):
 
 @pytest.mark.parametrize(("damage", "message"), [
     (lambda path: path.write_bytes(path.read_bytes()[:5000]), "sft-s0.h5 is no complete file of sampled tokens"),
-    (lambda path: path.unlink(), "sft-s0.h5 not found; rebuild it with `dvc repro drift`"),
+    (lambda path: path.unlink(), "sft-s0.h5 not found; rebuild it with `dvc repro drift-measure`"),
 ])  # fmt: skip
 def test_a_damaged_or_missing_input_stops_and_keeps_what_was_there(project, damage, message):
     drift.main()

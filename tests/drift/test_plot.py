@@ -93,9 +93,9 @@ def test_several_families_are_averaged(folder):
 
 
 def test_what_is_missing_is_named_with_its_stage(folder):
-    with pytest.raises(TableError, match="records.parquet not found; rebuild it with `dvc repro drift`"):
+    with pytest.raises(TableError, match="records.parquet not found; rebuild it with `dvc repro drift-measure`"):
         plot_drift.main()
     drift.main()
     (folder / "plots/drift/course.csv").unlink()
-    with pytest.raises(DriftFigureError, match="course.csv not found: run `dvc repro drift`"):
+    with pytest.raises(DriftFigureError, match="course.csv not found: run `dvc repro drift-measure`"):
         plot_drift.main()

@@ -37,7 +37,9 @@ def test_a_failing_state_leaves_what_was_there(tmp_path):
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError):
-        sample_files.write_samples(path, sample_files.SampleHeader("base-s0", "float32", {}), {"one": study.rows()}, states())
+        sample_files.write_samples(
+            path, sample_files.SampleHeader("base-s0", "float32", {}), {"one": study.rows()}, states()
+        )
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 

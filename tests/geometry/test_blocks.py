@@ -68,7 +68,10 @@ def test_differences_of_halves_in_the_eigenvectors_of_the_whole_are_those_of_the
 def test_halves_keep_the_variance_of_the_whole():
     """Traces are exact: Σ λ of a half to first order is that of its covariance."""
     sums, signs = sums_of(clouds(8, 30, 6)), hadamard_halves(8)
-    fast, slow = half_spectra(sums, signs, True).halves, spectrum_from_sums(subset_sums(sums, complementary_members(signs)), True)
+    fast, slow = (
+        half_spectra(sums, signs, True).halves,
+        spectrum_from_sums(subset_sums(sums, complementary_members(signs)), True),
+    )
     np.testing.assert_allclose((fast.s**2).sum(-1), (slow.s**2).sum(-1), rtol=1e-10)
 
 

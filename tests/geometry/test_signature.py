@@ -120,7 +120,10 @@ def test_a_common_rotation_and_scale_of_both_models_changes_no_distance():
     def measured(a, b):
         shared = sig.shared_projection([a, b], 3)
         a, b = sig.project(a, shared), sig.project(b, shared)
-        return [*sig.signature_distance(sig.signature_contrasts(a, b, 3)), *sig.signature_distance(sig.kernel_contrasts(a, b))]
+        return [
+            *sig.signature_distance(sig.signature_contrasts(a, b, 3)),
+            *sig.signature_distance(sig.kernel_contrasts(a, b)),
+        ]
 
     rotated = measured([p @ rotation for p in x], [p @ rotation + 3 for p in y])
     np.testing.assert_allclose(rotated, measured(x, y), rtol=1e-6)

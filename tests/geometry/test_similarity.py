@@ -86,7 +86,9 @@ def test_rbf_cka_is_unbiased_hsic_of_gaussian_kernels():
         return terms / (n * (n - 3))
 
     k, m = kernel(X), kernel(NOISY)
-    assert similarity.rbf_cka(squared_distances(X), squared_distances(NOISY)) == pytest.approx(hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m)))
+    assert similarity.rbf_cka(squared_distances(X), squared_distances(NOISY)) == pytest.approx(
+        hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
+    )
     with pytest.raises(ValueError, match="half of the prompts coincide"):
         similarity.rbf_cka(np.zeros((60, 60)), squared_distances(X))
 

@@ -52,7 +52,9 @@ def test_a_run_that_ends_in_a_model_has_its_slug_repository_and_paradigm(runs):
 
 
 def test_paradigms_are_those_of_the_models():
-    assert get_args(RegisteredRun.model_fields["paradigm"].annotation) == get_args(Model.model_fields["paradigm"].annotation)
+    assert get_args(RegisteredRun.model_fields["paradigm"].annotation) == get_args(
+        Model.model_fields["paradigm"].annotation
+    )
 
 
 def test_no_checkpoint_is_listed_under_two_runs(runs):

@@ -153,7 +153,10 @@ def test_the_command_twice_gives_the_same_bytes_and_imports_little(project):
         code = "import runpy, sys; sys.argv = ['collect', 'sft-s0', 'base-s0']; runpy.run_module('stages.paradigms.collect', run_name='__main__'); "
         code += "print([name for name in ('pandas', 'matplotlib', 'trl', 'datasets', 'statsmodels') if name in sys.modules])"
         done = subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT), "DEVICE": "cpu", **PINNED}, capture_output=True, text=True
+            [sys.executable, "-c", code],
+            env={"PYTHONPATH": str(ROOT), "DEVICE": "cpu", **PINNED},
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout == "[]\n"

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages.activations.store import ActivationError, Block, ActivationHeader, write
+from stages.activations.store import ActivationError, ActivationHeader, Block, write
 from stages.paradigms import measure, measure_jobs
 from stages.paradigms.tables import RECORD_COLUMNS, RECORD_TABLES
 from stages.shared.params import ParamsError

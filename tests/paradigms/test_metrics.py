@@ -68,7 +68,7 @@ def test_hypothesis_metrics_tell_the_prior_tests_apart():
     }  # fmt: skip
 
 
-def test_probe_metrics_leave_out_what_is_missing(values):
+def test_probe_metrics_leave_out_what_is_missing(values):  # noqa: F811
     weights = missing_records({"a.weight": gaussian(4, 4)}, "its own reference", PROBE_PARAMS, COMMON)
     found = probe_metrics(prompt_means(values, PROBE_PARAMS), weights, float("nan"), PROBE_PARAMS)
     assert set(found) == {"relative_noise_response_last_layer", "jacobian_frobenius_norm", "expansion_exponent"}

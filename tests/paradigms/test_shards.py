@@ -13,7 +13,7 @@ from stages.activations.tokens import token_offsets, tokenise
 from stages.models.checkpoint import Checkpoint
 from stages.paradigms import shards
 from stages.paradigms.shards import Dataset, Merged, compute, plan_shards
-from stages.shared import scratch
+from stages.shared import scratch as scratch_keys
 from stages.shared.code_identity import import_closure
 from tests.support.forward_oracle import PROMPTS, TOKENS, naive
 from tests.support.tiny_models import tiny_tokenizer
@@ -165,14 +165,14 @@ def test_another_configuration_of_the_same_weights_is_another_model():
 
 def test_edited_code_takes_no_older_shard(monkeypatch):
     before = planned().folder
-    monkeypatch.setattr(scratch, "identity", lambda *modules: "edited")
+    monkeypatch.setattr(scratch_keys, "identity", lambda *modules: "edited")
     assert planned().folder != before
 
 
 def test_the_code_of_the_key_is_all_that_computes_a_shard(monkeypatch):
     """How models are loaded and run, and what is written of it."""
     named = []
-    monkeypatch.setattr(scratch, "identity", lambda *modules: named.extend(modules) or "same")
+    monkeypatch.setattr(scratch_keys, "identity", lambda *modules: named.extend(modules) or "same")
     planned()
     files = import_closure(*(module.replace(".", "/") + ".py" for module in named))
     rooms = (

@@ -116,7 +116,9 @@ def test_a_constant_site_is_missing_with_its_reason():
         ((flat, x), "the reference", collapsed),
     ):
         site = measured(*pair, 12)
-        assert len(site.records) == sum(len(m.variants) for m in measure_plan(40, D, PARAMS, quarters(40, 2, 0), 2).measures)
+        assert len(site.records) == sum(
+            len(m.variants) for m in measure_plan(40, D, PARAMS, quarters(40, 2, 0), 2).measures
+        )
         assert all(
             np.isnan(row["value"]) and row["missing"] == f"{why}: last_token of {who} has no variance over the prompts"
             for row in site.records

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages.activations.store import ActivationError, Block, ActivationHeader, read_site, write
+from stages.activations.store import ActivationError, ActivationHeader, Block, read_site, write
 from stages.paradigms import traverse as paths
 from stages.shared.params import ParamsError
 

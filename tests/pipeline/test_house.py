@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from stages.shared.code_identity import import_closure
 from tests.support import house
 from tests.support.project import ROOT
 
@@ -33,16 +34,21 @@ def test_no_arrow_between_rooms_runs_upward_or_sideways():
     assert not wrong
 
 
-def test_code_of_one_study_lives_in_that_study():
-    """Rooms below serve two or more; those of pure functions, and the formats that a design names, serve whoever comes."""
+def test_code_of_one_study_lives_in_that_study_and_code_of_two_below():
+    """Pure functions, reducers and the store of activations, and benchmarks serve whoever comes."""
     users = {}
-    for path in house.code_files(*house.STUDIES, "organisms"):
-        for file in house.imported_files(path.relative_to(ROOT).as_posix()):
-            users.setdefault(file, set()).add(house.room_of(path.relative_to(ROOT).as_posix()))
+    for path in house.code_files():
+        file = path.relative_to(ROOT).as_posix()
+        if house.is_stage(path):
+            for used in import_closure(file):
+                users.setdefault(used, set()).add(house.room_of(file))
     assert len(users) > 100
     for file, rooms in users.items():
-        if house.room_of(file) in house.STUDIES:
-            assert rooms == {house.room_of(file)}, file
+        room = house.room_of(file)
+        if room in house.STUDIES:
+            assert rooms == {room}, file
+        elif room in ("shared", "models") or (room == "tasks" and "benchmarks" not in file):
+            assert len(rooms) > 1, f"{file} serves {rooms} alone"
 
 
 @pytest.mark.parametrize("study", house.STUDIES)

@@ -73,7 +73,9 @@ def values(x: np.ndarray, y: np.ndarray, spectrum_of: Callable[[np.ndarray, bool
     return np.array([_value(m, v, x, y, spectrum_of) for m, v in variants()])
 
 
-def _value(measure: ActivationMeasure, variant: MeasureVariant, x: np.ndarray, y: np.ndarray, spectrum_of: Callable) -> float:
+def _value(
+    measure: ActivationMeasure, variant: MeasureVariant, x: np.ndarray, y: np.ndarray, spectrum_of: Callable
+) -> float:
     if measure.input == "spectrum":
         return float(variant.function(spectrum_of(y, variant.centred, 0)))
     bases = [spectrum_of(z, variant.centred, variant.k).basis[:, : variant.k] for z in (x, y)]  # (d, k) each

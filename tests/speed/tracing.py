@@ -64,7 +64,10 @@ def compare(name: str, checkpoint: Checkpoint, sequences: Sequences, params: Tra
 def organism(rounds: int, params: Trace) -> None:
     """Compare on the last checkpoint of the base of family 0, on the study's tokens."""
     folder = saved_checkpoints("base-s0")[-1].folder
-    checkpoint, inputs = Checkpoint("base", folder, "base", "local", "", "olmo3"), read_checkpoint_inputs("base-s0", params)
+    checkpoint, inputs = (
+        Checkpoint("base", folder, "base", "local", "", "olmo3"),
+        read_checkpoint_inputs("base-s0", params),
+    )
     compare(f"organism, {inputs.sequences.ids.size} tokens", checkpoint, inputs.sequences, params, rounds)
     model = load_model(checkpoint, "float32")
     print(f"  answers {seconds(lambda: measure_answers(model, inputs.answers, params.tokens_per_batch)):.2f} s")

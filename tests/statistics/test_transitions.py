@@ -231,7 +231,10 @@ def test_the_published_curve_has_its_drop():
 
 def test_a_unit_changes_nothing_and_the_seed_fixes_all():
     y, deviations = sample(8 * SHIFT, NOISES["independent"], np.random.default_rng(2))
-    one, other = tr.detect_transitions(y, deviations, DRAWS, 0, 0.95), tr.detect_transitions(1000 * y, 1000 * deviations, DRAWS, 0, 0.95)
+    one, other = (
+        tr.detect_transitions(y, deviations, DRAWS, 0, 0.95),
+        tr.detect_transitions(1000 * y, 1000 * deviations, DRAWS, 0, 0.95),
+    )
     assert one.steps.tolist() == other.steps.tolist()
     assert one.threshold == pytest.approx(other.threshold)
     again = tr.detect_transitions(y, deviations, DRAWS, 0, 0.95)

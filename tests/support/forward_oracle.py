@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from stages.activations.positions import hook_names, gather_positions
+from stages.activations.positions import gather_positions, hook_names
 from stages.activations.tokens import batches, tokenise
 from stages.models.capture import base_model, blocks_of, capture
 from stages.models.sites import family_of

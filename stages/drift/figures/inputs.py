@@ -104,7 +104,7 @@ def read_inputs(records: Path, plots: Path, compared: Sequence[ComparedModel], p
     for name in SUMMARIES:
         path = plots / f"{name}.csv"
         if not path.is_file():
-            raise DriftFigureError(f"{path} not found: run `dvc repro drift`")
+            raise DriftFigureError(f"{path} not found: run `dvc repro drift-measure`")
         summaries.append(pd.read_csv(path, keep_default_na=False, na_values=[""]))
     profile = tables["profile"][tables["profile"]["state"] == FINAL]
     return DriftInputs(tables["records"], profile, tables["deviations"], *summaries, by_recipe(compared), params)

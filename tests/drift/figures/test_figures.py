@@ -50,7 +50,9 @@ def gathered(root):
         patch.setenv("JOBS", "1")
         drift.main()
         params = load("drift", Drift)
-        return read_inputs(root / "data/drift/records", root / "plots/drift", compared_models(params, load_scope()), params)
+        return read_inputs(
+            root / "data/drift/records", root / "plots/drift", compared_models(params, load_scope()), params
+        )
 
 
 def rewrite(root, model, stacks, states=(FINAL,)):
@@ -315,8 +317,12 @@ def test_a_sink_lifts_the_largest_norm_of_the_clouds_that_hold_it(spiked):
 def test_profiles_hold_every_measure_at_every_point(pair):
     rows = profiles.profile_table(pair)
     counts = rows.groupby(["line", "measure"]).size()
-    assert set(counts.index.get_level_values("measure")) == set(profiles.PROFILE_MEASURES) and set(counts) == {study.POINTS}
-    scales = dict(zip(profiles.PROFILE_MEASURES, (axes.get_yscale() for axes in drawn("profile", pair).axes), strict=False))
+    assert set(counts.index.get_level_values("measure")) == set(profiles.PROFILE_MEASURES) and set(counts) == {
+        study.POINTS
+    }
+    scales = dict(
+        zip(profiles.PROFILE_MEASURES, (axes.get_yscale() for axes in drawn("profile", pair).axes), strict=False)
+    )
     assert {measure for measure, scale in scales.items() if scale == "log"} == set(profiles.LOGARITHMIC)
 
 
