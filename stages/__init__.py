@@ -55,6 +55,17 @@ def _keep_freed_memory() -> None:
     set_option(TRIM_THRESHOLD, 2**31 - 1)
 
 
-# A stage, or a process that a stage has started: those inherit the environment.
-if any(argument.startswith("stages.") for argument in sys.orig_argv[1:3]) or _pinned():
+def _runs_a_stage() -> bool:
+    """Return whether Python was started as ``python [OPTIONS] -m stages.…``."""
+    arguments = sys.orig_argv[1:]
+    modules = [
+        name
+        for option, name in zip(arguments, arguments[1:], strict=False)
+        if option.startswith("-") and option.endswith("m")
+    ]
+    return any(module.startswith("stages.") for module in modules)
+
+
+# The processes that a stage starts inherit its environment.
+if _runs_a_stage() or _pinned():
     pin()

@@ -51,10 +51,20 @@ def test_importing_the_package_leaves_a_notebook_as_it_was():
     assert run(code).stdout.strip() == "True"
 
 
-def test_a_stage_and_what_it_starts_are_pinned():
-    stage = run(
-        "import runpy, sys; sys.orig_argv[1:] = ['-m', 'stages.code']; import os, stages; print(os.environ['OMP_NUM_THREADS'])"
-    )
-    assert stage.stdout.strip() == "1"
-    names = {**stages.PINNED}
-    assert run("import stages, numpy; print(stages._pinned())", **names).stdout.strip() == "True"
+@pytest.mark.parametrize(
+    ("arguments", "threads"),
+    [
+        (["-m", "stages.code"], "1"),
+        (["-u", "-OO", "-m", "stages.code"], "1"),
+        (["-um", "stages.code"], "1"),
+        (["-m", "pytest", "stages.code"], "None"),
+        (["notebook.py", "stages.code"], "None"),
+    ],
+)
+def test_running_a_stage_pins_and_nothing_else_does(arguments, threads):
+    code = f"import sys; sys.orig_argv[1:] = {arguments}; import os, stages; print(os.environ.get('OMP_NUM_THREADS'))"
+    assert run(code).stdout.strip() == threads
+
+
+def test_what_a_stage_starts_is_pinned():
+    assert run("import numpy, stages; print(stages._pinned())", **stages.PINNED).stdout.strip() == "True"
