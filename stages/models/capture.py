@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ from stages.models.names import hook_name
 from stages.models.sites import SITES, CaptureError, Side, family_of, locate, require_sites
 
 PROBE_TOKENS = 8
+# What a block adds to the residual stream: no sites of it.
+ADDED = ("attention", "mlp")
 # Adding two or three values in any order rounds at most so often: the tolerance of the self-test, in machine epsilons.
 ROUNDINGS = 4
 
@@ -33,8 +35,7 @@ class _PassEnded(Exception):
 def capture(
     model: PreTrainedModel, sites: Sequence[str], keep: Callable[[Tensor], object] = Tensor.detach
 ) -> Iterator[dict[str, object]]:
-    """Capture every layer's ``sites``; see `capture_points`. Raises CaptureError on a site that the family lacks."""
-    require_sites(family_of(model.config), sites)
+    """Capture every layer's ``sites``, as `capture_points` does."""
     points = [StreamPoint(site, layer) for layer in range(text_config(model).num_hidden_layers) for site in sites]
     with capture_points(model, points, keep) as values:
         yield values
@@ -42,15 +43,17 @@ def capture(
 
 @contextmanager
 def capture_points(
-    model: PreTrainedModel, points: Iterable[StreamPoint], keep: Callable[[Tensor], object] = Tensor.detach
+    model: PreTrainedModel, points: Sequence[StreamPoint], keep: Callable[[Tensor], object] = Tensor.detach
 ) -> Iterator[dict[str, object]]:
     """Yield a dict that each forward pass fills: hook name -> ``keep`` of the residual stream (batch, tokens, d_model).
 
     ``keep`` runs inside the pass, so that a reduction (the last token, a mean) need not hold every layer whole.
     The true ``resid_post`` of the last block is read at that block: `hidden_states[-1]` of transformers comes
-    after the final norm. Hooks are removed on leaving, also after an error.
+    after the final norm. Hooks are removed on leaving, also after an error. Raises CaptureError on a site that the
+    family lacks.
     """
     family = family_of(model.config)
+    require_sites(family, [site for site in dict.fromkeys(point.site for point in points) if site not in ADDED])
     blocks = blocks_of(model, family)
     values: dict[str, object] = {}
     handles = []
@@ -91,7 +94,7 @@ def self_test(model: PreTrainedModel) -> None:
     """
     family = family_of(model.config)
     parallel = SITES[family].mid is None
-    sites = ["resid_pre", "resid_post", "attention", "mlp"] + ([] if parallel else ["resid_mid"])
+    sites = ["resid_pre", "resid_post", *ADDED] + ([] if parallel else ["resid_mid"])
     layers = range(len(blocks_of(model, family)))
     points = [StreamPoint(site, layer) for layer in layers for site in sites]
     probe = torch.arange(1, 1 + PROBE_TOKENS, device=model.device)[None] % text_config(model).vocab_size  # (1, tokens)
