@@ -16,8 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 IGNORED = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
-# What a docstring leaves behind.
-EMPTY_LINE = ("NEWLINE", "NEWLINE")
+# Tokens whose text is white space, and whose kind is what counts.
+LAYOUT = {tokenize.INDENT, tokenize.DEDENT, tokenize.NEWLINE}
 F_STRING_START, F_STRING_END = getattr(tokenize, "FSTRING_START", None), getattr(tokenize, "FSTRING_END", None)
 # Modules that choose what they import when they run, and the folder of what they choose from: `fingerprint` is then
 # given the chosen file too.
@@ -102,13 +102,15 @@ def code_text(source: str) -> str:
     """
     lines = source.splitlines(keepends=True)
     documented = _docstring_spans(source, lines)
-    words = []
+    words, after_docstring = [], False
     for kind, text, start in _whole_tokens(source, lines):
-        if kind in IGNORED or any(first <= start < last for first, last in documented):
-            continue
-        words.append(tokenize.tok_name[kind] if kind in (tokenize.INDENT, tokenize.DEDENT, tokenize.NEWLINE) else text)
-    pairs = zip(words, ["NEWLINE", *words], strict=False)
-    return "\n".join(word for word, previous in pairs if (word, previous) != EMPTY_LINE)
+        is_docstring = kind == tokenize.STRING and any(first <= start < last for first, last in documented)
+        ends_docstring = after_docstring and kind == tokenize.NEWLINE
+        if kind not in IGNORED:
+            after_docstring = is_docstring
+            if not is_docstring and not ends_docstring:
+                words.append(tokenize.tok_name[kind] if kind in LAYOUT else text)
+    return "\n".join(words)
 
 
 def _whole_tokens(source: str, lines: list[str]) -> Iterator[tuple[int, str, tuple[int, int]]]:

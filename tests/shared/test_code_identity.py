@@ -44,6 +44,11 @@ class Empty:
         ("\n\n\nclass", "\n\n\n\n\nclass"),
         ("y = x * by", "y  =  x*by"),
         ('"""Nothing."""', '"""Something."""'),
+        ('    """Return ``x`` times ``by``."""\n', ""),
+        ("LIMIT = 3\n", 'LIMIT = 3\n"""What it is."""\n# And why.\n'),
+        ("    y = x * by", '    """A string in the middle."""\n    y = x * by'),
+        ("\n\nclass Empty:", '\n\n"""A string between two blocks."""\n\n\nclass Empty:'),
+        ('    """Nothing."""\n', '    """Nothing."""\n\n\n# A remark.\n"""And a string at the end."""\n'),
     ],
 )
 def test_what_does_not_run_does_not_count(old, new):
