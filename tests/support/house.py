@@ -15,9 +15,18 @@ from typing import NamedTuple
 from stages.shared.code_identity import imported_files
 from tests.support.project import ROOT
 
-STUDIES = ("paradigms", "trace", "drift", "concepts")
+LOWER_FLOORS = (("shared",), ("geometry", "statistics"), ("models",), ("activations",), ("tasks",), ("organisms",))
+LOWER_ROOMS = {room for rooms in LOWER_FLOORS for room in rooms}
+# Every other folder is a study.
+STUDIES = tuple(
+    sorted(
+        path.name
+        for path in (ROOT / "stages").iterdir()
+        if (path / "__init__.py").exists() and path.name not in LOWER_ROOMS
+    )
+)
 # From the ground floor up: a room imports rooms of lower floors only. Organisms may be imported by every study.
-FLOORS = (("shared",), ("geometry", "statistics"), ("models",), ("activations",), ("tasks",), ("organisms",), STUDIES)
+FLOORS = (*LOWER_FLOORS, STUDIES)
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 EMPTY_NAMES = frozenset(
     [
