@@ -16,12 +16,13 @@ rclone = shutil.which("rclone", path=os.pathsep.join([str(Path(sys.executable).p
 
 
 def lose_and_pull(project) -> None:
-    project.run("dvc", "push", "-q")
+    # with the run cache: later tests of the same process may ask for it
+    project.run("dvc", "push", "-q", "--run-cache")
     assert "in sync" in project.run("dvc", "status", "-c")
     shutil.rmtree(project.folder / ".dvc/cache")
     shutil.rmtree(project.folder / "data")
     project.run("git", "checkout", "-q", "--", "data")
-    project.run("dvc", "pull", "-q")
+    project.run("dvc", "pull", "-q", "--run-cache")
     assert "up to date" in project.run("dvc", "status")
 
 
