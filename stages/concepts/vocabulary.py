@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from stages.activations.tokens import text_ids
 from stages.models.checkpoint import ModelError
 
 
@@ -31,8 +32,7 @@ def emitted_ids(tokenizer: PreTrainedTokenizerBase, rows: int) -> np.ndarray:
 
 def single_tokens(tokenizer: PreTrainedTokenizerBase, prefix: str, words: Sequence[str]) -> dict[str, int | None]:
     """Return the id of each word after ``prefix`` and a space; None where it is several tokens, or changes the prefix's."""
-    prefix_ids = tokenizer(prefix)["input_ids"]
-    word_ids = tokenizer([f"{prefix} {word}" for word in words])["input_ids"]
+    prefix_ids, *word_ids = text_ids(tokenizer, [prefix, *(f"{prefix} {word}" for word in words)])
     return {
         word: ids[-1] if ids[:-1] == prefix_ids and ids[-1] != tokenizer.unk_token_id else None
         for word, ids in zip(words, word_ids, strict=True)

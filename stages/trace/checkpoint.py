@@ -125,8 +125,8 @@ def measure_accuracy(model: PreTrainedModel, inputs: CheckpointInputs, params: T
     """
     rows = []
     for task, questions in inputs.questions.items():
-        prompts = [row["prompt"] for row in questions]
-        texts = completions(model, inputs.tokenizer, prompts, params.accuracy.new_tokens, params.seed)
+        prompts, names = [row["prompt"] for row in questions], [row["id"] for row in questions]
+        texts = completions(model, inputs.tokenizer, prompts, params.accuracy.new_tokens, params.seed, names)
         correct = [text is not None and verify(text, row["answer"]) for text, row in zip(texts, questions, strict=True)]
         accuracy = np.mean(correct)
         error = np.sqrt(accuracy * (1 - accuracy) / len(questions))
