@@ -202,6 +202,11 @@ def _as_chat(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
     return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
 
 
+def chat_date(prompt_format: str) -> str:
+    """Return the day that files record: `CHAT_DATE` where prompts stand in a chat template, else nothing."""
+    return CHAT_DATE.date().isoformat() if prompt_format == "chat" else ""
+
+
 def right_padded(rows: Sequence[Sequence[int] | np.ndarray]) -> tuple[Tensor, Tensor]:
     """Return token ids (n, longest), padded on the right, and the last real position (n,) of each row."""
     ids = torch.nn.utils.rnn.pad_sequence([torch.as_tensor(row) for row in rows], batch_first=True, padding_value=PAD)

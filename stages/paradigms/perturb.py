@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from stages.activations.params import Collect
+from stages.activations.words import require_same_words
 from stages.geometry.subspace import preservation_chance
 from stages.models.capture import self_test
 from stages.models.checkpoint import open_checkpoint
@@ -45,6 +46,7 @@ def main(name: str, reference_name: str, like_name: str) -> None:
     reference, sibling = open_checkpoint(reference_name), open_checkpoint(name)
     tokenizer, tasks = load_tokenizer(reference), all_tasks(load("study", Study))
     tokens = {task: held_out_tokens(task, tokenizer, params.prompts) for task in tasks}
+    require_same_words(sibling, tokenizer, [ids for prompts in tokens.values() for ids in prompts.ids])
     delta = update(reference, sibling)
     matched = None
     if like_name != name and (matched := matched_t(delta, update(reference, open_checkpoint(like_name)))) is None:

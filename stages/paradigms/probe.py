@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from stages.activations.words import require_same_words
 from stages.models.checkpoint import open_checkpoint
 from stages.models.loading import load_tokenizer
 from stages.paradigms.metrics import probe_metrics
@@ -33,6 +34,8 @@ def main(model: str, reference: str) -> None:
     # Every sibling sees the same ids; a model in its own chat template has its own.
     tokenizer = load_tokenizer(checkpoint if checkpoint.prompt_format == "chat" else base)
     tokens = {task: held_out_tokens(task, tokenizer, params.prompts, checkpoint.prompt_format) for task in tasks}
+    if checkpoint.prompt_format != "chat":
+        require_same_words(checkpoint, tokenizer, [ids for prompts in tokens.values() for ids in prompts.ids])
     values, records = probe_sensitivity(checkpoint, base, tokens, params)
     weights, displacement = probe_weights(checkpoint, base, params)
     PROBE_TABLES.write(PROBES / model, {"sensitivity": values, "records": records, "weights": weights})
