@@ -5,7 +5,8 @@ One HDF5 file per (model, task), `data/activations/{model}/{task}.h5`:
     {aggregation}/blocks.{layer}.hook_{site}   float32  (n_prompts, d_model), one row per prompt
     all_tokens/blocks.{layer}.hook_{site}      float32 or the bits of bfloat16 in uint16, as `all_tokens_dtype` says
                                                         (total_tokens, d_model), prompts one after the other
-    token_ids/ids, token_ids/lengths           int64    (tokens,), (n_prompts,): what the model read, prompts and what follows
+    token_ids/ids                              int64    (tokens,): what the model read, prompts and what follows them
+    token_ids/lengths                          int64    (n_prompts,)
     all_tokens/offsets                         int64    (n_prompts + 1,): prompt i owns rows offsets[i]:offsets[i + 1]
     all_tokens/mask                            bool     (total_tokens,): the tokens that `mean` averages
     prompt_ids                                 str      (n_prompts,)

@@ -11,13 +11,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from stages.activations.words import require_same_words
 from stages.models.checkpoint import open_checkpoint
 from stages.models.loading import load_tokenizer
 from stages.paradigms.metrics import probe_metrics
 from stages.paradigms.params import ProbeParams
 from stages.paradigms.probe_records import probe_sensitivity, probe_weights
-from stages.paradigms.prompt_tokens import held_out_tokens
+from stages.paradigms.prompt_tokens import fed_tokens
 from stages.paradigms.tables import PROBE_TABLES
 from stages.shared.command import run_stage
 from stages.shared.files import write_json
@@ -33,9 +32,7 @@ def main(model: str, reference: str) -> None:
     checkpoint, base = open_checkpoint(model), open_checkpoint(reference)
     # Every sibling sees the same ids; a model in its own chat template has its own.
     tokenizer = load_tokenizer(checkpoint if checkpoint.prompt_format == "chat" else base)
-    tokens = {task: held_out_tokens(task, tokenizer, params.prompts, checkpoint.prompt_format) for task in tasks}
-    if checkpoint.prompt_format != "chat":
-        require_same_words(checkpoint, tokenizer, [ids for prompts in tokens.values() for ids in prompts.ids])
+    tokens = fed_tokens(checkpoint, tokenizer, tasks, params.prompts, checkpoint.prompt_format)
     values, records = probe_sensitivity(checkpoint, base, tokens, params)
     weights, displacement = probe_weights(checkpoint, base, params)
     PROBE_TABLES.write(PROBES / model, {"sensitivity": values, "records": records, "weights": weights})

@@ -142,7 +142,7 @@ def test_a_truncated_file(path, kept):
 def test_another_format_version(path):
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 0
-    with pytest.raises(ActivationError, match="format_version 0, expected 2.*dvc repro"):
+    with pytest.raises(ActivationError, match="format_version 0, expected 3.*dvc repro"):
         store.read_header(path)
 
 
