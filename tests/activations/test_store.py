@@ -149,7 +149,7 @@ def test_another_format_version(path):
 def test_an_hdf5_file_of_something_else(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = 1
-    with pytest.raises(ActivationError, match="format_version None, expected 2"):
+    with pytest.raises(ActivationError, match="format_version None, expected 3"):
         store.read_header(tmp_path / "a.h5")
 
 
