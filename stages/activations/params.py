@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, RootModel, model_validator
 
-from stages.shared.params import Group
+from stages.shared.params import Group, load
 
 Item = TypeVar("Item")
 
@@ -18,6 +18,8 @@ def _without_repeats(values: list[Item]) -> list[Item]:
     return values
 
 
+# What may differ between a model and its reference.
+Condition = Literal["precision", "prompt_format", "tokenizer"]
 Aggregation = Literal["last_token", "mean", "all_tokens", "reasoning_middle", "reasoning_end"]
 Choices = Annotated[list[Item], Field(min_length=1), AfterValidator(_without_repeats)]
 
@@ -63,6 +65,15 @@ class Collect(Group):
                 f"{in_reasoning[0]} needs the keys of the worked solutions: set reasoning, e.g. to [long, solution]"
             )
         return self
+
+
+class Unlike(RootModel[list[Condition]]):
+    """The list `measure.unlike`: conditions in which a model may differ from its reference, as the comparison is about them."""
+
+
+def load_unlike() -> list[str]:
+    """Return `measure.unlike` of params.yaml."""
+    return load("measure.unlike", Unlike).root
 
 
 def reasoning_aggregations(aggregations: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from stages.activations.tokens import CollectionError, batches, right_padded
+from stages.activations.tokens import CollectionError, Tokens, batches, right_padded
 from stages.models.capture import StreamPoint, base_model, capture_points, ending_after, text_config
 from stages.models.names import hook_name
 
@@ -72,35 +72,74 @@ def run_passes(
     for rows in planned:
         require_fit(model, texts, rows)
     for rows in planned:
-        waiting = deque(_parts(texts, rows, tokens_per_batch))
+        waiting = deque(_parts(model, texts, rows, tokens_per_batch))
         while waiting:
             part = waiting.popleft()
             reduced = _reduce_batch(model, texts, part, reducer)
             if reduced is None:
                 tokens_per_batch = _halved(texts, part, tokens_per_batch)
-                waiting.extendleft(reversed(_parts(texts, part, tokens_per_batch)))
+                waiting.extendleft(reversed(_parts(model, texts, part, tokens_per_batch)))
             else:
                 reducer.collect(part, reduced)
     return tokens_per_batch
 
 
-def require_fit(model: PreTrainedModel, texts: Texts, rows: Iterable[int] | None = None) -> None:
-    """Raise CollectionError when a text, of ``rows`` or of all, has more tokens than the model positions, or unknown ids."""
+def require_fit(model: PreTrainedModel, texts: Texts, rows: Iterable[int] | None = None, new_tokens: int = 0) -> None:
+    """Raise CollectionError when a text, of ``rows`` or of all, does not fit the model.
+
+    It has more tokens, with the ``new_tokens`` that may follow it, than the model positions, or unknown ids. Some
+    models fail there with a bare error, others go on without a word. Every pass over texts is checked here.
+    """
     config = text_config(model)
     for row in range(len(texts.ids)) if rows is None else rows:
         ids = texts.ids[row]
-        if len(ids) > config.max_position_embeddings:
+        if len(ids) + new_tokens > config.max_position_embeddings:
+            following = f" and up to {new_tokens} may follow" if new_tokens else ""
             raise CollectionError(
-                f"{texts.label(row)} has {len(ids)} tokens, the model {config.max_position_embeddings} positions: shorten "
-                "the task's prompts or solutions (they are never truncated), lower trace.length, or take a model with a "
-                "longer context"
+                f"{texts.label(row)} has {len(ids)} tokens{following}, the model {config.max_position_embeddings} positions: "
+                "shorten the task's prompts or solutions (they are never truncated), lower trace.length or new_tokens, or "
+                "take a model with a longer context"
             )
-        if ids.max() >= config.vocab_size:
+        if len(ids) and np.max(ids) >= config.vocab_size:
             raise CollectionError(
-                f"{texts.label(row)} has token id {ids.max()}, the model's vocabulary ends at {config.vocab_size - 1}: model "
+                f"{texts.label(row)} has token id {np.max(ids)}, the model's vocabulary ends at {config.vocab_size - 1}: model "
                 "and reference must share a tokenizer; give it another reference in study.models, or correct the run's "
                 "tokenizer in data/registry/runs.yaml"
             )
+
+
+def switch_lengths(model: PreTrainedModel) -> list[int]:
+    """Return the lengths, ascending, above which a model reads all texts of a batch in another way.
+
+    The longest text of a batch decides which rotary frequencies longrope (Phi-3) takes for all of them.
+    """
+    rope = getattr(text_config(model), "rope_parameters", None) or {}
+    variants = [rope, *(part for part in rope.values() if isinstance(part, dict))]  # by type of layer in some families
+    return sorted(
+        {part["original_max_position_embeddings"] for part in variants if part.get("rope_type") == "longrope"}
+    )
+
+
+def require_one_way(model: PreTrainedModel, texts: Texts) -> None:
+    """Raise CollectionError where a batch of all texts lies on both sides of one of the model's `switch_lengths`."""
+    shortest, longest = (pick(texts.ids, key=len) for pick in (min, max))
+    for switch in switch_lengths(model):
+        if len(shortest) <= switch < len(longest):
+            raise CollectionError(
+                f"texts of {len(shortest)} to {len(longest)} tokens stand in one batch of {type(model).__name__} (longrope), "
+                f"which reads all of them in another way where one has more than {switch}: shorten the longer ones"
+            )
+
+
+def model_batches(model: PreTrainedModel, texts: Texts, tokens_per_batch: int) -> list[np.ndarray]:
+    """Return `batches` of the texts, none of which has texts on both sides of one of the model's `switch_lengths`."""
+    lengths = np.array([len(ids) for ids in texts.ids])
+    side = np.searchsorted(switch_lengths(model), lengths)  # (texts,)
+    return [
+        rows[part]
+        for rows in (np.flatnonzero(side == number) for number in sorted(set(side.tolist()), reverse=True))
+        for part in batches(lengths[rows], tokens_per_batch)
+    ]
 
 
 def _reduce_batch(model: PreTrainedModel, texts: Texts, rows: np.ndarray, reducer: Reducer) -> list | None:
@@ -147,6 +186,7 @@ def _halved(texts: Texts, rows: np.ndarray, tokens_per_batch: int) -> int:
     return halved
 
 
-def _parts(texts: Texts, rows: np.ndarray, tokens_per_batch: int) -> list[np.ndarray]:
-    """Return the batch as it is where it fits the budget, else in parts."""
-    return [rows[part] for part in batches(np.array([len(texts.ids[row]) for row in rows]), tokens_per_batch)]
+def _parts(model: PreTrainedModel, texts: Texts, rows: np.ndarray, tokens_per_batch: int) -> list[np.ndarray]:
+    """Return the batch as it is where it fits the budget, and the model reads all of it in one way, else in parts."""
+    ids = [texts.ids[row] for row in rows]
+    return [rows[part] for part in model_batches(model, Tokens(("",) * len(rows), ids, []), tokens_per_batch)]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from stages.activations.tokens import CollectionError
+from stages.activations.tokens import CollectionError, text_ids
 
 
 class Sequences(NamedTuple):
@@ -43,7 +43,7 @@ def sequences(tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], coun
     rows: list[list[int]] = []
     row: list[int] = []
     for document in documents:
-        row += [*tokenizer(document, truncation=False)["input_ids"], end]
+        row += [*text_ids(tokenizer, [document])[0], end]
         if len(row) >= length:
             rows.append(row[:length])
             row = []

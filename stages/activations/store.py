@@ -5,6 +5,8 @@ One HDF5 file per (model, task), `data/activations/{model}/{task}.h5`:
     {aggregation}/blocks.{layer}.hook_{site}   float32  (n_prompts, d_model), one row per prompt
     all_tokens/blocks.{layer}.hook_{site}      float32 or the bits of bfloat16 in uint16, as `all_tokens_dtype` says
                                                         (total_tokens, d_model), prompts one after the other
+    token_ids/ids                              int64    (tokens,): what the model read, prompts and what follows them
+    token_ids/lengths                          int64    (n_prompts,)
     all_tokens/offsets                         int64    (n_prompts + 1,): prompt i owns rows offsets[i]:offsets[i + 1]
     all_tokens/mask                            bool     (total_tokens,): the tokens that `mean` averages
     prompt_ids                                 str      (n_prompts,)
@@ -33,7 +35,7 @@ from stages.models.names import hook_name, stage_of
 from stages.shared.files import atomic
 from stages.shared.registry import did_you_mean
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 CHUNK_VALUES = 2**18  # values in one compressed chunk: 1 MiB of float32
 COMPARED = (
     "task",
@@ -90,6 +92,8 @@ class ActivationHeader:
     library_versions: dict[str, str]
     all_tokens_dtype: str = "bfloat16"
     """Storage of all_tokens; what has one row per prompt is stored as float32."""
+    chat_date: str = ""
+    """Day on which a chat template was filled in, where prompts stand in one."""
     format_version: int = FORMAT_VERSION
 
 
@@ -117,11 +121,13 @@ def write(
     blocks: Iterable[Block],
     offsets: np.ndarray | None = None,
     mask: np.ndarray | None = None,
+    token_ids: Sequence[np.ndarray] = (),
 ) -> None:
     """Write a whole file under a temporary name, then move it into place.
 
     ``blocks`` is consumed one by one, and each in slices, so that neither the file nor a dataset need lie in memory.
-    ``offsets`` (n_prompts + 1,) and ``mask`` (total_tokens,) belong to the aggregation all_tokens.
+    ``offsets`` (n_prompts + 1,) and ``mask`` (total_tokens,) belong to the aggregation all_tokens; ``token_ids`` are
+    those behind the header's hash, by prompt.
     Raises ActivationError, leaving nothing behind, on float16, non-finite values, a wrong shape, or
     a dataset that the header promises and ``blocks`` lacks.
     """
@@ -134,6 +140,9 @@ def write(
         if offsets is not None:
             file.create_dataset("all_tokens/offsets", data=np.asarray(offsets, np.int64))
             file.create_dataset("all_tokens/mask", data=np.asarray(mask, bool))
+        if len(token_ids):
+            file.create_dataset("token_ids/ids", data=np.concatenate(token_ids).astype(np.int64))
+            file.create_dataset("token_ids/lengths", data=np.array([len(ids) for ids in token_ids], np.int64))
         written = {_write_block(path, file, header, block, offsets) for block in blocks}
         if missing := sorted(set(_promised(header)) - written):
             raise ActivationError(
@@ -176,18 +185,23 @@ def read_offsets(path: Path) -> tuple[np.ndarray, np.ndarray]:
         return file["all_tokens/offsets"][:], file["all_tokens/mask"][:]
 
 
-def require_comparable(a: ActivationHeader, b: ActivationHeader, unlike: Sequence[str] = ()) -> None:
+def require_comparable(
+    a: ActivationHeader, b: ActivationHeader, unlike: Sequence[str] = (), files: Sequence[Path] = ()
+) -> None:
     """Raise ActivationError unless the two files saw the same tokens at the same precision and hold the same datasets.
 
     ``unlike`` names conditions that may differ because the comparison is about them: precision, prompt_format
-    (and with it the tokens).
+    (and with it the tokens). With the two ``files`` the error names the first token that differs.
     """
     allowed = {*unlike, *(["token_hash"] if "prompt_format" in unlike and a.prompt_format != b.prompt_format else [])}
     for name in COMPARED:
         if name not in allowed and getattr(a, name) != getattr(b, name):
             hint = f", or add {name} to measure.unlike if this is what you compare" if name in CONDITIONS else ""
+            difference = _difference(name, a, b)
+            if name == "token_hash" and files:
+                difference = _first_unlike_token(files, a, b) or difference
             raise ActivationError(
-                f"activations of {a.model} and {b.model} on {a.task} are not comparable: {name} differs ({_difference(name, a, b)}); "
+                f"activations of {a.model} and {b.model} on {a.task} are not comparable: {name} differs ({difference}); "
                 f"collect both with the same params and reference: `dvc repro {stage_of('collect', a.model)} {stage_of('collect', b.model)}`{hint}"
             )
 
@@ -200,6 +214,30 @@ def _difference(name: str, a: ActivationHeader, b: ActivationHeader) -> str:
         if lacking := sorted(set(larger.prompt_ids) - set(smaller.prompt_ids)):
             return f"{smaller.model} lacks {len(lacking)} of {len(larger.prompt_ids)} prompts, e.g. {lacking[0]}: see dropped in its quality.json"
     return "same ids in another order"
+
+
+def _first_unlike_token(files: Sequence[Path], a: ActivationHeader, b: ActivationHeader) -> str:
+    """Return the prompt, the position and both ids of the first token that differs; nothing where a file holds no ids."""
+    rows = [_read_token_ids(path) for path in files]
+    for prompt, *both in zip(a.prompt_ids, *rows, strict=False):
+        length = min(map(len, both))
+        unlike = np.flatnonzero(both[0][:length] != both[1][:length])
+        position = int(unlike[0]) if len(unlike) else length
+        if len(unlike) or len(both[0]) != len(both[1]):
+            ids = [
+                f"{ids[position] if position < len(ids) else 'none'} in {h.model}"
+                for ids, h in zip(both, (a, b), strict=True)
+            ]
+            return f"prompt {prompt}, token {position}: {' and '.join(ids)}"
+    return ""
+
+
+def _read_token_ids(path: Path) -> list[np.ndarray]:
+    """Return the token ids of each prompt, and of what follows it."""
+    with _open(path) as file:
+        if "token_ids" not in file:
+            return []
+        return np.split(file["token_ids/ids"][:], np.cumsum(file["token_ids/lengths"][:])[:-1])
 
 
 def _promised(header: ActivationHeader) -> list[str]:

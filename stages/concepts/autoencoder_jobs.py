@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from stages.activations.tokens import text_ids
 from stages.concepts.autoencoder_params import Autoencoders
 from stages.concepts.autoencoders.flat import Flat
 from stages.concepts.autoencoders.hierarchical import Hierarchical, Shape
@@ -196,7 +197,7 @@ def causal_inner_product(encoded: EncodedModel) -> Tensor:
 
 def document_rows(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]) -> list[np.ndarray]:
     """Return the token ids of each document, cut at `LONGEST`; documents of the special tokens alone are left out."""
-    rows = [np.array(ids[:LONGEST], np.int64) for ids in tokenizer(list(documents))["input_ids"]]
+    rows = [np.array(ids[:LONGEST], np.int64) for ids in text_ids(tokenizer, documents)]
     return [ids for ids in rows if len(ids) > 1]
 
 

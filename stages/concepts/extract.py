@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stages.activations.params import Collect
 from stages.activations.sequences import sequences
+from stages.activations.words import require_same_words
 from stages.concepts.concept_vectors import intervention_table
 from stages.concepts.language_models import open_language_model
 from stages.concepts.ontologies.hierarchy import read_hierarchy
@@ -47,6 +48,7 @@ def main(name: str, reference: str) -> None:
     documents = read_text_documents(load_text())
     text = sequences(tokenizer, documents, params.sequences, params.length)
     texts = concept_texts(tokenizer, config.vocab_size, hierarchy, text, params)
+    require_same_words(checkpoint, tokenizer, [texts.emitted, *texts.words, *text.ids])
     states = {FINAL: extract_states(model, texts, tokens_per_batch, params)}
     if name == reference:
         untrained = open_language_model(checkpoint, UNTRAINED, precision, params.seed)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from stages.activations.tokens import right_padded
+from stages.activations.passes import require_fit, require_one_way
+from stages.activations.tokens import Tokens, right_padded
 from stages.models.capture import base_model, blocks_of, text_config
 from stages.models.sites import family_of
 
@@ -53,7 +54,13 @@ class Prefix(NamedTuple):
 
 @torch.inference_mode()
 def run_prefix(model: PreTrainedModel, rows: Sequence[np.ndarray], layer: int) -> Prefix:
-    """Run contexts (token ids) through the model, and keep the states after block ``layer``."""
+    """Run contexts (token ids) through the model, and keep the states after block ``layer``.
+
+    Raises CollectionError as `require_fit` does, and on contexts that the model would not read in one way together.
+    """
+    texts = Tokens(tuple(map(str, range(len(rows)))), list(rows), [])
+    require_fit(model, texts)
+    require_one_way(model, texts)
     ids, last = (part.to(model.device) for part in right_padded(rows))
     outputs: list[tuple[Tensor, bool]] = []
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from stages.activations.tokens import batches, right_padded
+from stages.activations.passes import model_batches, require_fit
+from stages.activations.tokens import Tokens, right_padded
 from stages.concepts.interrupted_pass import edited, head
 from stages.models.capture import base_model
 
@@ -27,11 +28,13 @@ def cross_entropy(
     """Return the mean nats of the next token over content tokens, with the states (n, d) after block ``layer`` put through ``replace``.
 
     Position 0, an attention sink, and special tokens keep their states, and what follows them is not counted: an
-    autoencoder never saw them. Raises ValueError where no token is counted.
+    autoencoder never saw them. Raises ValueError where no token is counted, CollectionError as `require_fit` does.
     """
     lost, count = 0.0, 0
     marks = torch.tensor(list(special))
-    for batch in batches(np.array([len(row) for row in rows]), tokens_per_batch):
+    texts = Tokens(tuple(map(str, range(len(rows)))), list(rows), [])
+    require_fit(model, texts)
+    for batch in model_batches(model, texts, tokens_per_batch):
         ids, last = right_padded([rows[row] for row in batch])
         place = torch.arange(ids.shape[1])
         content = ((place > 0) & (place <= last[:, None]) & ~torch.isin(ids, marks)).to(model.device)

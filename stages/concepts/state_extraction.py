@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.activations.sequences import Sequences
 from stages.activations.token_stream import content_states, end_states
-from stages.activations.tokens import CollectionError
+from stages.activations.tokens import CollectionError, text_ids
 from stages.concepts.ontologies.hierarchy import Hierarchy, OntologyError
 from stages.concepts.params import WORD, Concepts
 from stages.concepts.state_files import States
@@ -66,7 +66,7 @@ def concept_texts(
     emitted = emitted_ids(tokenizer, vocabulary)
     row = np.searchsorted(emitted, [ids[0][word] for word in hierarchy.words])
     texts = [f"{prefix} {word}" for prefix in prefixes for word in hierarchy.words]
-    encoded = [np.array(token_ids, np.int64) for token_ids in tokenizer(texts)["input_ids"]]
+    encoded = [np.array(token_ids, np.int64) for token_ids in text_ids(tokenizer, texts)]
     return ConceptTexts(hierarchy, several, emitted, row, encoded, text, tokenizer.all_special_ids)
 
 

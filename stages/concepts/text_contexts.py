@@ -9,6 +9,8 @@ import numpy as np
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from stages.activations.tokens import text_ids
+
 # Share of the documents, the first, from which vectors, probes and autoencoders learn; the rest tests.
 TRAINED = 0.75
 # Tokens of a context at most: those from the beginning of its document.
@@ -49,7 +51,7 @@ def find_contexts(
     rows, following = [], []
     ids_of_words = np.array(sorted(words))
     for document in tqdm(documents, desc="contexts", unit="document", disable=None):
-        ids = np.array(tokenizer(document)["input_ids"][: LONGEST + 1], np.int64)
+        ids = np.array(text_ids(tokenizer, [document])[0][: LONGEST + 1], np.int64)
         places = np.flatnonzero(np.isin(ids, ids_of_words))
         places = places[places >= 2]  # something stands before the word beside the sink
         if len(places):

@@ -13,10 +13,11 @@ from pathlib import Path
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from stages.activations.params import load_unlike
 from stages.drift.compared_models import ComparedModel, compared_models
 from stages.drift.comparisons import measure_task
 from stages.drift.metrics import summarise
-from stages.drift.params import Drift, load_scope, load_unlike
+from stages.drift.params import Drift, load_scope
 from stages.drift.sample_files import have_same_tokens
 from stages.drift.tables import COLUMNS, DRIFT_TABLES, typed
 from stages.shared.command import run_stage

@@ -76,7 +76,7 @@ class _Seeds(RootModel[list[int]]):
 
 
 class _Names(RootModel[list[str]]):
-    """One of the lists `study.tasks`, `study.benchmarks` and `measure.unlike`."""
+    """One of the lists `study.tasks` and `study.benchmarks`."""
 
 
 class _Models(RootModel[dict[str, str]]):
@@ -91,8 +91,3 @@ def load_scope() -> DriftScope:
             "params.yaml: study.tasks and study.benchmarks are empty: name a task whose tokens are sampled"
         )
     return DriftScope(load("study.seeds", _Seeds).root, load("study.models", _Models).root, tasks)
-
-
-def load_unlike() -> list[str]:
-    """Return `measure.unlike`: the conditions in which a model may differ from its reference."""
-    return load("measure.unlike", _Names).root

@@ -16,7 +16,8 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from stages.activations.params import Collect
-from stages.activations.tokens import tokenise
+from stages.activations.tokens import chat_date, tokenise
+from stages.activations.words import require_same_words
 from stages.drift.params import Drift, load_scope
 from stages.drift.sample_files import SampleHeader, write_samples
 from stages.drift.sampled_states import ChosenTokens, Sampling, choose_tokens, sample_model, sample_run
@@ -37,14 +38,16 @@ def main(name: str, reference: str | None = None) -> None:
     if reference is None:
         chosen = tokens_of_tasks(run_tokenizer(name), "plain", params)
         sampling = Sampling(chosen, collect.precision, collect.tokens_per_batch, params)
-        states = sample_run(name, sampling)
+        states, prompt_format = sample_run(name, sampling), "plain"
     else:
         model = find_checkpoint(name)
         tokenizer = load_tokenizer(model if model.prompt_format == "chat" else find_checkpoint(reference))
         chosen = tokens_of_tasks(tokenizer, model.prompt_format, params)
+        if model.prompt_format != "chat":
+            require_same_words(model, tokenizer, [ids for task in chosen.values() for ids in task.tokens.ids])
         sampling = Sampling(chosen, model.precision or collect.precision, collect.tokens_per_batch, params)
-        states = sample_model(name, reference, sampling)
-    header = SampleHeader(name, sampling.precision, library_versions(LIBRARIES))
+        states, prompt_format = sample_model(name, reference, sampling), model.prompt_format
+    header = SampleHeader(name, sampling.precision, library_versions(LIBRARIES), chat_date(prompt_format))
     tokens = {task: task_tokens.table() for task, task_tokens in chosen.items()}
     written = write_samples(SAMPLES / f"{name}.h5", header, tokens, states)
     logging.info("%s: %s", name, ", ".join(state.name for state in written))

@@ -4,7 +4,8 @@
     tokens/{task}/prompt    int64    (rows,): index of the row's prompt, ascending
     tokens/{task}/position  int64    (rows,): in the prompt; 0 is the sink that every prompt has beside its drawn tokens
     attributes              {state}: step (-1 where it is none), architecture, weight_hash, resolved_revision;
-                            tokens/{task}: token_hash; root: format_version, model, precision, library_versions
+                            tokens/{task}: token_hash; root: format_version, model, precision,
+                            library_versions, chat_date
 
 A state is ``final``, ``step-{n}`` on the way to it, or ``untrained``. Rows are the same tokens in all states and all
 siblings. A file under its final name is complete; equal values give equal bytes.
@@ -58,6 +59,8 @@ class SampleHeader(NamedTuple):
     model: str
     precision: str
     library_versions: dict[str, str]
+    chat_date: str = ""
+    """Day on which a chat template was filled in, where prompts stand in one."""
 
 
 def write_samples(

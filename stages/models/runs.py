@@ -90,15 +90,12 @@ def run_tokenizer(run: str, models: Path = MODELS) -> PreTrainedTokenizerBase:
         (entry.tokenizer.hub, entry.tokenizer.revision) if entry.tokenizer else (last.hub or entry.hub, last.revision)
     )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(hub, revision=revision, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(hub, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"cannot fetch the tokenizer of {hub} at {revision}: correct {run}.tokenizer in data/registry/runs.yaml, or "
             f"connect once ({type(error).__name__})"
         ) from error
-    if tokenizer.pad_token is None:  # of completions, whose padding is masked
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def weight_identity(saved: SavedCheckpoint) -> str:

@@ -11,6 +11,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from stages.activations.generation import generate
+from stages.activations.passes import require_fit
+from stages.activations.tokens import Tokens, named_texts, right_padded, text_ids
 from stages.organisms.params import Evaluation
 from stages.tasks.item import has_reasoning_format, verify
 
@@ -22,31 +25,21 @@ class PromptEstimate(NamedTuple):
     standard_error: float
 
 
-@torch.inference_mode()
 def sample_completions(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: list[str], new_tokens: int, seed: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: list[str],
+    new_tokens: int,
+    seed: int,
+    names: list[str] | None = None,
 ) -> list[list[int]]:
     """Sample one completion per prompt at temperature 1, as token ids, with its end token unless it was cut off.
 
-    The random stream depends on ``seed`` and the batch alone; the caller's stream is left as it was.
+    The random stream depends on ``seed`` and the batch alone; the caller's stream is left as it was. ``names`` are what
+    errors call the prompts; else they are told by their text. Raises CollectionError as `generate` does.
     """
     model.eval()
-    batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        output = model.generate(
-            **batch,
-            max_new_tokens=new_tokens,
-            do_sample=True,
-            temperature=1.0,
-            top_k=0,
-            top_p=1.0,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-    completions = output[:, batch["input_ids"].shape[1] :].tolist()
-    end = tokenizer.eos_token_id
-    return [ids[: ids.index(end) + 1] if end in ids else ids for ids in completions]
+    return generate(model, named_texts(tokenizer, prompts, names), new_tokens, tokenizer.eos_token_id, seed)
 
 
 def graded_samples(
@@ -68,7 +61,8 @@ def graded_samples(
         for start in range(0, len(chosen), params.kl_prompts):
             part = chosen[start : start + params.kl_prompts]
             seed = zlib.crc32(f"{params.seed}-{task}-{start}".encode())
-            completions = sample_completions(model, tokenizer, [row["prompt"] for row in part], params.new_tokens, seed)
+            prompts, names = [row["prompt"] for row in part], [row["id"] for row in part]
+            completions = sample_completions(model, tokenizer, prompts, params.new_tokens, seed, names)
             for row, ids in zip(part, completions, strict=True):
                 ended = ids[-1] == tokenizer.eos_token_id
                 text = tokenizer.decode(ids, skip_special_tokens=True)
@@ -128,10 +122,10 @@ def kl_divergence(
     base.eval()
     divergence, tokens = [], []
     for _, part in samples.groupby("task", sort=False):
-        prompts = tokenizer(part["prompt"].tolist())["input_ids"]
-        rows = [prompt + list(ids) for prompt, ids in zip(prompts, part["completion"], strict=True)]
-        batch = tokenizer.pad({"input_ids": rows}, return_tensors="pt", padding_side="right")
-        ids, mask = batch["input_ids"], batch["attention_mask"]
+        prompts = text_ids(tokenizer, part["prompt"].tolist())
+        rows = [np.array(prompt + list(ids)) for prompt, ids in zip(prompts, part["completion"], strict=True)]
+        require_fit(model, Tokens(tuple(part["id"]), rows, []))
+        ids, mask = _padded(rows)
         log_p = model(ids, attention_mask=mask).logits[:, :-1].log_softmax(-1)  # (rows, tokens - 1, vocabulary)
         log_q = base(ids, attention_mask=mask).logits[:, :-1].log_softmax(-1)
         per_token = (log_p.exp() * (log_p - log_q)).sum(-1)  # (rows, tokens - 1)
@@ -156,9 +150,11 @@ def next_word_accuracy(
     """
     model.eval()
     prompts = [row["prompt"] + ("A:" if row["prompt"].endswith("\n") else "") for row in rows]
-    batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="right", return_token_type_ids=False)
-    last = batch["attention_mask"].sum(1) - 1
-    likeliest = model(**batch).logits[torch.arange(len(rows)), last].argmax(-1).tolist()
+    texts = named_texts(tokenizer, prompts)
+    require_fit(model, texts)
+    ids, mask = _padded(texts.ids)
+    last = mask.sum(1) - 1
+    likeliest = model(ids, attention_mask=mask).logits[torch.arange(len(rows)), last].argmax(-1).tolist()
     words = [tokenizer.decode([token]).strip() for token in likeliest]
     table = pd.DataFrame(
         {
@@ -167,6 +163,12 @@ def next_word_accuracy(
         }
     )
     return {kind: float(share) for kind, share in table.groupby("kind")["right"].mean().items()}
+
+
+def _padded(rows: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return token ids (n, longest), padded on the right, and the mask (n, longest) of real tokens."""
+    ids, last = right_padded(rows)
+    return ids, (torch.arange(ids.shape[1]) <= last[:, None]).long()
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 from transformers import Olmo3ForCausalLM, PreTrainedTokenizerFast
 
+from stages.activations.tokens import text_ids
 from stages.organisms.muon import Muon
 from stages.organisms.params import Pretraining
 
@@ -107,7 +108,7 @@ def pretrain(
 ) -> list[dict]:
     """Train ``model`` in place on one pass over ``texts``; save ``folder/step-N``; return the training curve."""
     end = tokenizer.eos_token_id
-    rows = pack([ids + [end] for ids in tokenizer(texts)["input_ids"]], params.row_tokens, seed)
+    rows = pack([ids + [end] for ids in text_ids(tokenizer, texts)], params.row_tokens, seed)
     steps = -(-len(rows) // params.batch)
     optimizers = build_optimizers(model, params)
     schedules = [LambdaLR(optimizer, lambda step: learning_rate_factor(step + 1, steps)) for optimizer in optimizers]

@@ -10,7 +10,7 @@ import numpy as np
 
 from stages.activations.params import Collect
 from stages.activations.store import ActivationHeader, Block, write
-from stages.activations.tokens import Tokens, token_offsets
+from stages.activations.tokens import Tokens, chat_date, token_offsets
 from stages.models.checkpoint import Checkpoint
 from stages.paradigms.quality import check_quality
 from stages.paradigms.reasoning import mask_in_words
@@ -37,7 +37,8 @@ def record_task(checkpoint: Checkpoint, precision: str, plan: ShardPlan, params:
     ragged = (token_offsets(tokens), np.concatenate(tokens.content)) if "all_tokens" in params.aggregations else ()
     header = _header(checkpoint, precision, plan.task, tokens, params, (layers, width))
     path = folder / f"{plan.task}.h5"
-    write(path, header, _blocks(merged, header, checked.usable, offsets), *ragged)
+    blocks = _blocks(merged, header, checked.usable, offsets)
+    write(path, header, blocks, *ragged, token_ids=tokens.ids)
     log.info(
         "%s %s: %d prompts, %d tokens, %d datasets of width %d, %.1f MB",
         checkpoint.name,
@@ -74,6 +75,7 @@ def _header(
         tokens_per_batch=params.tokens_per_batch,
         library_versions=library_versions(LIBRARIES),
         all_tokens_dtype=params.all_tokens_dtype,
+        chat_date=chat_date(checkpoint.prompt_format),
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages.activations.params import Collect
+from stages.activations.words import require_same_words
 from stages.models.checkpoint import find_checkpoint, open_checkpoint
 from stages.models.loading import load_tokenizer
 from stages.paradigms.activation_files import record_task
@@ -53,6 +54,8 @@ def plan_work(name: str, reference: str) -> Work:
     plans = []
     for task, rows in prompts.items():
         tokens = tokenise_rows(rows, tokenizer, checkpoint.prompt_format, continuations(task, rows, params))
+        if not chat:
+            require_same_words(checkpoint, tokenizer, tokens.ids)
         plans.append(plan_shards(checkpoint, precision, task, tokens, params, kind))
     return Work(checkpoint, precision, kind, plans, params)
 

@@ -20,7 +20,7 @@ def comparable_header(paths: Sequence[Path], unlike: Sequence[str], k: int) -> A
     """
     require_files(paths)
     reference, model = (read_header(path) for path in paths)
-    require_comparable(reference, model, unlike)
+    require_comparable(reference, model, unlike, paths)
     require_directions(reference, model, k)
     return model
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from stages.activations.params import Condition
 from stages.shared.checks import DecayRanks
 from stages.shared.params import Group
 from stages.shared.registry import did_you_mean
@@ -41,7 +42,7 @@ class MeasureParams(Group):
     """The position in the text at which every measure is taken."""
     positions: list[Position]
     """Further positions, measured at interval_sites for what hypotheses may be about."""
-    unlike: list[Literal["precision", "prompt_format"]]
+    unlike: list[Condition]
     """Conditions in which a model may differ from its reference, because the comparison is about them."""
     ks: list[int] = Field(min_length=1)
     """Numbers of leading directions compared by preservation."""

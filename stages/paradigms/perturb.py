@@ -27,7 +27,7 @@ from stages.paradigms.params import Hypotheses, MeasureParams, PerturbParams
 from stages.paradigms.perturbation import update
 from stages.paradigms.perturbation_points import all_points, matched_t, moved_to
 from stages.paradigms.perturbed_records import perturbed_rows
-from stages.paradigms.prompt_tokens import held_out_tokens
+from stages.paradigms.prompt_tokens import fed_tokens
 from stages.paradigms.tables import PERTURBED_TABLES
 from stages.shared.command import run_stage
 from stages.shared.files import write_json
@@ -44,7 +44,7 @@ def main(name: str, reference_name: str, like_name: str) -> None:
     site, budget = load("hypotheses", Hypotheses).site, load("collect", Collect).tokens_per_batch
     reference, sibling = open_checkpoint(reference_name), open_checkpoint(name)
     tokenizer, tasks = load_tokenizer(reference), all_tasks(load("study", Study))
-    tokens = {task: held_out_tokens(task, tokenizer, params.prompts) for task in tasks}
+    tokens = fed_tokens(sibling, tokenizer, tasks, params.prompts)
     delta = update(reference, sibling)
     matched = None
     if like_name != name and (matched := matched_t(delta, update(reference, open_checkpoint(like_name)))) is None:

@@ -16,7 +16,7 @@ from stages.models.loading import load_tokenizer
 from stages.paradigms.metrics import probe_metrics
 from stages.paradigms.params import ProbeParams
 from stages.paradigms.probe_records import probe_sensitivity, probe_weights
-from stages.paradigms.prompt_tokens import held_out_tokens
+from stages.paradigms.prompt_tokens import fed_tokens
 from stages.paradigms.tables import PROBE_TABLES
 from stages.shared.command import run_stage
 from stages.shared.files import write_json
@@ -32,7 +32,7 @@ def main(model: str, reference: str) -> None:
     checkpoint, base = open_checkpoint(model), open_checkpoint(reference)
     # Every sibling sees the same ids; a model in its own chat template has its own.
     tokenizer = load_tokenizer(checkpoint if checkpoint.prompt_format == "chat" else base)
-    tokens = {task: held_out_tokens(task, tokenizer, params.prompts, checkpoint.prompt_format) for task in tasks}
+    tokens = fed_tokens(checkpoint, tokenizer, tasks, params.prompts, checkpoint.prompt_format)
     values, records = probe_sensitivity(checkpoint, base, tokens, params)
     weights, displacement = probe_weights(checkpoint, base, params)
     PROBE_TABLES.write(PROBES / model, {"sensitivity": values, "records": records, "weights": weights})

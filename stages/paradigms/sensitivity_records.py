@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel
 
+from stages.activations.passes import require_fit
 from stages.activations.tokens import Tokens
 from stages.paradigms.params import ProbeParams
 from stages.paradigms.sensitivity import expansion_exponents, frobenius_norm, noise_response, top_singular_value
@@ -60,6 +61,8 @@ def prompt_values(
     from tqdm import tqdm  # only a run shows its progress
 
     by_name = measures(params)
+    for tokens in tasks.values():
+        require_fit(model, tokens)
     prompts = [
         (task, prompt, ids, i < params.singular_prompts)
         for task, tokens in tasks.items()

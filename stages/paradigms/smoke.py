@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from itertools import cycle, islice
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from stages.activations.generation import generate
+from stages.activations.tokens import Tokens, text_ids
 from stages.models.capture import capture, self_test, text_config
 from stages.models.checkpoint import Checkpoint, ModelError, weight_files
 from stages.models.loading import load_model, load_tokenizer
@@ -56,7 +59,7 @@ def smoke_record(checkpoint: Checkpoint, precision: str) -> dict[str, object]:
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Return the token ids of ``text``, at least one; raises ModelError where the tokenizer in its folder fails."""
     try:
-        ids = tokenizer(text)["input_ids"]
+        (ids,) = text_ids(tokenizer, [text])
     except Exception as error:  # tokenizers raises bare Exceptions
         raise ModelError(f"the tokenizer in {tokenizer.name_or_path} cannot encode {text[:24]!r}: {error}") from error
     if not ids:
@@ -94,20 +97,11 @@ def summarise(norms: Tensor) -> dict[str, float]:
     }
 
 
-@torch.inference_mode()
 def complete(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: list[int]) -> str:
-    """Return the greedy completion of ``prompt``, `NEW_TOKENS` long."""
-    ids = torch.tensor([prompt], device=model.device)
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    sequences = model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=NEW_TOKENS,
-        do_sample=False,
-        num_beams=1,
-        pad_token_id=padding,
-    )  # (1, prompt and completion)
-    return tokenizer.decode(sequences[0, len(prompt) :])
+    """Return the greedy completion of ``prompt``, `NEW_TOKENS` long or up to an end token."""
+    texts = Tokens((repr(PROMPT),), [np.array(prompt)], [])
+    (completion,) = generate(model, texts, NEW_TOKENS, tokenizer.eos_token_id, seed=None)
+    return tokenizer.decode(completion)
 
 
 def stored_types(checkpoint: Checkpoint) -> list[str]:

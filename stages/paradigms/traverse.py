@@ -42,7 +42,7 @@ def measure_task(task: str, model: str, reference: str, params: PathParams) -> l
             raise ActivationError(
                 f"{file} holds {', '.join(header.aggregations)}: trajectories need all_tokens; collect it: dvc exp run {ASK}"
             )
-    require_comparable(*headers)
+    require_comparable(*headers, files=files)
     n = min(params.prompts, len(headers[0].prompt_ids))
     parts = quarters(n, partitions_for(params.half_samples), params.seed, task)
     common = {"model": model, "reference": reference, "task": task, "site": params.site}

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from stages.activations.tokens import encode_texts
+
 
 class CorpusError(ValueError):
     """A corpus or its answers cannot be used; the message names what, what was expected and the fix."""
@@ -51,27 +53,14 @@ def encode(tokenizer: PreTrainedTokenizerBase, rows: list[dict]) -> list[Answer]
     for row in rows:
         require_answer(row)
     texts = [joined(row["prompt"], row["answer"]) for row in rows]
-    encoded = tokenizer(
-        texts, padding=False, truncation=False, return_offsets_mapping=True, return_special_tokens_mask=True
-    )
     answers = []
-    for row, ids, offsets, special in zip(
-        rows, encoded["input_ids"], encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True
-    ):
-        beginning, end = _text_bounds(special)
-        ends = [stop for _, stop in offsets[:end]]
+    for row, text in zip(rows, encode_texts(tokenizer, texts, offsets=True), strict=True):
+        ends = (stop for _, stop in text.offsets)
         start = next((position for position, stop in enumerate(ends) if stop > len(row["prompt"])), None)
         if start is None:
             raise CorpusError(
                 f"{row['id']}: the answer {row['answer']!r} has no token of its own in {tokenizer.name_or_path!r}: "
                 "the tokenizer drops its characters; remove the row or choose another tokenizer"
             )
-        answers.append(Answer(row["id"], list(ids[:end]), start, beginning))
+        answers.append(Answer(row["id"], text.ids, start, text.beginning))
     return answers
-
-
-def _text_bounds(special: list[int]) -> tuple[int, int]:
-    """Return the first token of the text and its end: what tokenizers put behind a text is no part of the answer."""
-    beginning = next((position for position, mark in enumerate(special) if not mark), len(special))
-    trailing_specials = next((position for position, mark in enumerate(reversed(special)) if not mark), 0)
-    return beginning, len(special) - trailing_specials

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from stages.models.checkpoint import Checkpoint
 from stages.models.loading import load_model
 from stages.tasks.item import verify
 from stages.trace.answers import Answer
+from stages.trace.checkpoint_store import restore, store
 from stages.trace.generation import completions
 from stages.trace.likelihood import answer_likelihoods
 from stages.trace.params import Trace
@@ -62,15 +64,26 @@ def tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> list:
 
 
 def measure_checkpoint(
-    checkpoint: Checkpoint, precision: str, inputs: CheckpointInputs, params: Trace
+    checkpoint: Checkpoint, precision: str, inputs: CheckpointInputs, params: Trace, unfinished: Path
 ) -> CheckpointResult:
-    """Load the model; measure its geometry, the likelihood of answers and its accuracy."""
+    """Load the model; measure its geometry, the likelihood of answers and its accuracy.
+
+    Each is stored in the folder ``unfinished`` as soon as it is measured, and taken from there: a failure or a kill
+    costs nothing of what was measured before it.
+    """
     model = load_model(checkpoint, precision)
     self_test(model)
-    tables, spectra = measure_geometry(model, inputs.sequences, params)
-    tables["answers"] = measure_answers(model, inputs.answers, params.tokens_per_batch)
-    tables["accuracy"] = measure_accuracy(model, inputs, params) if params.accuracy else pd.DataFrame()
-    return CheckpointResult(tables, spectra, checkpoint.weight_hash, model.num_parameters())
+    result = restore(unfinished) or CheckpointResult({}, {}, checkpoint.weight_hash, model.num_parameters())
+    if "records" not in result.tables:
+        tables, spectra = measure_geometry(model, inputs.sequences, params)
+        result = result._replace(tables=tables, spectra=spectra)
+        store(unfinished, result)
+    if "answers" not in result.tables:
+        answers = measure_answers(model, inputs.answers, params.tokens_per_batch)
+        result = result._replace(tables=result.tables | {"answers": answers})
+        store(unfinished, result)
+    accuracy = measure_accuracy(model, inputs, params) if params.accuracy else pd.DataFrame()
+    return result._replace(tables=result.tables | {"accuracy": accuracy})
 
 
 def measure_geometry(
@@ -125,8 +138,8 @@ def measure_accuracy(model: PreTrainedModel, inputs: CheckpointInputs, params: T
     """
     rows = []
     for task, questions in inputs.questions.items():
-        prompts = [row["prompt"] for row in questions]
-        texts = completions(model, inputs.tokenizer, prompts, params.accuracy.new_tokens, params.seed)
+        prompts, names = [row["prompt"] for row in questions], [row["id"] for row in questions]
+        texts = completions(model, inputs.tokenizer, prompts, params.accuracy.new_tokens, params.seed, names)
         correct = [text is not None and verify(text, row["answer"]) for text, row in zip(texts, questions, strict=True)]
         accuracy = np.mean(correct)
         error = np.sqrt(accuracy * (1 - accuracy) / len(questions))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stages.shared.files import atomic_folder, write_json
-from stages.trace.tables import PER_CHECKPOINT, CheckpointResult
+from stages.trace.tables import CheckpointResult
 
 SCRATCH = Path(".dvc/tmp/trace")
 SPECTRA, DESCRIPTION = "spectra.npz", "about.json"
@@ -24,19 +24,19 @@ def store(folder: Path, result: CheckpointResult) -> None:
             temporary / SPECTRA, **{"/".join(map(str, key)): values for key, (values, _) in result.spectra.items()}
         )
         rows = {"/".join(map(str, key)): n for key, (_, n) in result.spectra.items()}
-        write_json(
-            temporary / DESCRIPTION, {"weight_hash": result.weight_hash, "parameters": result.parameters, "rows": rows}
-        )
+        fields = {"weight_hash": result.weight_hash, "parameters": result.parameters, "rows": rows}
+        write_json(temporary / DESCRIPTION, fields | {"tables": sorted(result.tables)})
 
 
 def restore(folder: Path) -> CheckpointResult | None:
-    """Return what `store` wrote to ``folder``; None where there is nothing."""
+    """Return what `store` wrote to ``folder``, with the tables that were there; None where there is nothing."""
     if not folder.is_dir():
         return None
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in PER_CHECKPOINT}
+    tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in description["tables"]}
     with np.load(folder / SPECTRA) as spectra:
-        eigenvalues = {_spectrum_key(name): (spectra[name], n) for name, n in description["rows"].items()}
+        # In the order of the archive, in which they were measured: JSON has another.
+        eigenvalues = {_spectrum_key(name): (spectra[name], description["rows"][name]) for name in spectra.files}
     return CheckpointResult(tables, eigenvalues, description["weight_hash"], description["parameters"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -89,11 +90,13 @@ def checkpoint_result(
         "params": params.model_dump(exclude={"organisms", "runs", "checkpoints", "text"}),
     }
     folder = scratch / f"{run}-{saved.step}-{scratch_key(content, __name__)}"
-    result = restore(folder)
+    result, unfinished = restore(folder), folder.with_name(f"{folder.name}-unfinished")
     if result is None:
         with open_saved(run, saved, weights) as checkpoint:
-            result = measure_checkpoint(checkpoint, precision, inputs, params)
+            result = measure_checkpoint(checkpoint, precision, inputs, params, unfinished)
         store(folder, result)
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished)
     return weights, result
 
 

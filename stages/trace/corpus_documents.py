@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from stages.activations.tokens import text_ids
 from stages.trace.answers import CorpusError
 
 # Number of documents tokenised at once.
@@ -53,7 +54,7 @@ def _text(line: str, location: str) -> str:
 
 
 def tokenised(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], special: bool = False) -> Iterator[list[int]]:
-    """Yield the token ids of each text, with the tokenizer's special tokens or without."""
+    """Yield the token ids of each text, with the special tokens in front of it or without."""
     texts = iter(tqdm(texts, desc="documents", mininterval=5))
     while batch := list(itertools.islice(texts, BATCH)):
-        yield from tokenizer(batch, add_special_tokens=special, truncation=False, verbose=False)["input_ids"]
+        yield from text_ids(tokenizer, batch, special)

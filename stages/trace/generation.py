@@ -4,44 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from stages.activations.generation import generate
+from stages.activations.tokens import named_texts
 
 # Number of prompts at a time: the cache that generation keeps for each grows with its length.
 PROMPTS = 128
 
 
-@torch.inference_mode()
 def completions(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], new_tokens: int, seed: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    new_tokens: int,
+    seed: int,
+    names: Sequence[str] | None = None,
 ) -> list[str | None]:
     """Return one completion per prompt at temperature 1, without its end token; None where it was cut off before one.
 
-    The random stream depends on ``seed`` and the batch alone; the caller's stream is left as it was.
+    The random stream depends on ``seed`` and the batch alone; the caller's stream is left as it was. ``names`` are what
+    errors call the prompts; else they are told by their text. Raises CollectionError as `generate` does.
     """
-    texts: list[str | None] = []
-    for start in range(0, len(prompts), PROMPTS):
-        batch = tokenizer(
-            list(prompts[start : start + PROMPTS]),
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-            return_token_type_ids=False,
-        ).to(model.device)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            output = model.generate(
-                **batch,
-                max_new_tokens=new_tokens,
-                do_sample=True,
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
-                pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-            )
-        for ids in output[:, batch["input_ids"].shape[1] :].tolist():
-            ended = tokenizer.eos_token_id in ids
-            ids = ids[: ids.index(tokenizer.eos_token_id)] if ended else ids
-            texts.append(tokenizer.decode(ids, skip_special_tokens=True) if ended else None)
-    return texts
+    texts, end_token = named_texts(tokenizer, prompts, names), tokenizer.eos_token_id
+    sampled = [
+        ids
+        for start in range(0, len(prompts), PROMPTS)
+        for ids in generate(
+            model, texts.subset(range(start, min(start + PROMPTS, len(prompts)))), new_tokens, end_token, seed
+        )
+    ]
+    return [
+        tokenizer.decode(ids[:-1], skip_special_tokens=True) if ids and ids[-1] == end_token else None
+        for ids in sampled
+    ]

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from stages.activations.tokens import batches, right_padded
+from stages.activations.passes import model_batches, require_fit
+from stages.activations.tokens import Tokens, right_padded
 from stages.trace.answers import Answer
 
 
@@ -28,11 +29,13 @@ def answer_likelihoods(model: PreTrainedModel, answers: Sequence[Answer], tokens
     """Return the likelihood of each answer, in their order.
 
     The distribution after token t scores token t + 1. Batches are of similar length, so that the logits of one,
-    (rows, tokens, vocabulary), stay within the token budget.
+    (rows, tokens, vocabulary), stay within the token budget. Raises CollectionError as `require_fit` does.
     """
-    lengths = np.array([len(answer.ids) for answer in answers])
+    texts = Tokens(tuple(answer.id for answer in answers), [np.array(answer.ids) for answer in answers], [])
+    require_fit(model, texts)
+    lengths = texts.lengths
     likelihoods: dict[int, Likelihood] = {}
-    for rows in batches(lengths, tokens_per_batch):
+    for rows in model_batches(model, texts, tokens_per_batch):
         ids, _ = right_padded([answers[row].ids for row in rows])  # (batch, longest)
         is_answer = torch.zeros_like(ids, dtype=torch.bool)
         for batch_row, row in enumerate(rows):

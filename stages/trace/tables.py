@@ -48,7 +48,7 @@ class CheckpointResult(NamedTuple):
     """Everything that is measured of one checkpoint."""
 
     tables: dict[str, pd.DataFrame]
-    """The tables PER_CHECKPOINT, without the column step."""
+    """The tables PER_CHECKPOINT, without the column step; fewer while others are still to be measured."""
     spectra: dict[tuple[str, str, int], tuple[np.ndarray, int]]
     """Eigenvalues and number of rows, by level, site and layer."""
     weight_hash: str

@@ -142,14 +142,14 @@ def test_a_truncated_file(path, kept):
 def test_another_format_version(path):
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 0
-    with pytest.raises(ActivationError, match="format_version 0, expected 2.*dvc repro"):
+    with pytest.raises(ActivationError, match="format_version 0, expected 3.*dvc repro"):
         store.read_header(path)
 
 
 def test_an_hdf5_file_of_something_else(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = 1
-    with pytest.raises(ActivationError, match="format_version None, expected 2"):
+    with pytest.raises(ActivationError, match="format_version None, expected 3"):
         store.read_header(tmp_path / "a.h5")
 
 

@@ -9,6 +9,7 @@ from stages.concepts.vocabulary import emitted_ids, single_tokens, unembedding
 from stages.organisms.tokenizer import build_tokenizer
 from tests.support.concept_study import WORDS, tokenizer
 from tests.support.tiny_models import tiny_model, tiny_tokenizer
+from tests.support.tiny_tokenizers import llama_tokenizer, unigram_tokenizer
 
 
 def test_special_tokens_and_rows_that_fill_the_matrix_are_no_words():
@@ -32,6 +33,32 @@ def test_whole_words_and_markers_of_the_organisms_are_words():
     found = set(emitted_ids(tokens, len(tokens)).tolist())
     assert {tokens.convert_tokens_to_ids("Ġglarp"), tokens.convert_tokens_to_ids("<think>")} <= found
     assert not found & set(tokens.all_special_ids)
+
+
+def emitted_of_characters(tokens):
+    """The slow way: the ids that the tokenizer makes of characters, low ones and each 61st of the others."""
+    codes = [*range(0x3000), *range(0x3000, 0x110000, 61)]
+    characters = [chr(code) for code in codes if not 0xD800 <= code < 0xE000]
+    encodings = tokens.backend_tokenizer.encode_batch(characters, add_special_tokens=False)
+    return {index for encoding in encodings for index in encoding.ids}
+
+
+@pytest.mark.parametrize("make", [llama_tokenizer, unigram_tokenizer], ids=["BPE", "unigram"])
+def test_the_token_of_a_byte_is_text_where_some_character_has_the_byte(make):
+    """Of a line break and of Chinese, not of letters that are tokens themselves, nor of bytes that UTF-8 never has."""
+    tokens = make()
+    bytes_ids = {tokens.convert_tokens_to_ids(f"<0x{byte:02X}>"): byte for byte in range(256)}
+    emitted = set(emitted_ids(tokens, len(tokens)).tolist())
+    assert emitted & set(bytes_ids) == emitted_of_characters(tokens) & set(bytes_ids)
+    bytes_of_text = {bytes_ids[index] for index in emitted & set(bytes_ids)}
+    assert set("\n字".encode()) <= bytes_of_text and not bytes_of_text & {ord("a"), 0xC0, 0xC1, 0xF5, 0xFF}
+    assert set(tokens("we saw 字\n", add_special_tokens=False)["input_ids"]) - {tokens.unk_token_id} <= emitted
+
+
+def test_a_word_that_looks_like_a_byte_is_no_text_where_nothing_falls_back_on_bytes():
+    core = Tokenizer(models.BPE(vocab={"<pad>": 0, "a": 1, "<0x0A>": 2}, merges=[]))
+    tokens = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>")
+    assert emitted_ids(tokens, 3).tolist() == [1]
 
 
 def test_a_word_is_one_token_after_a_prefix_or_none():

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from tokenizers import models
 
 from stages import PINNED
 from stages.activations.store import ActivationError, read_header, read_offsets, read_site, require_comparable
@@ -18,6 +19,7 @@ from stages.activations.tokens import CollectionError
 from stages.models.checkpoint import ModelError, weight_hash
 from stages.models.sites import CaptureError
 from stages.paradigms import collect, scheduler, shards
+from stages.paradigms.comparability import comparable_header
 from stages.paradigms.quality import QualityError
 from stages.shared.params import ParamsError
 from stages.tasks.item import TaskError
@@ -110,6 +112,60 @@ def test_siblings_see_the_tokens_of_the_reference(project):
     collect.main("sft-s0", "sft-s0")
     with pytest.raises(ActivationError, match="base-s0 and sft-s0 on logic are not comparable: token_hash differs"):
         require_comparable(base, read_header(Path("data/activations/sft-s0/logic.h5")))
+
+
+def with_vocabulary(name, order):
+    """Save the tiny tokenizer with its words in another order: as many, under other ids."""
+    tokenizer = tiny_tokenizer()
+    words = ["<pad>", "<bos>", "<eos>", *(f"w{i}" for i in order)]
+    tokenizer.backend_tokenizer.model = models.WordLevel({word: i for i, word in enumerate(words)})
+    tokenizer.save_pretrained(f"data/models/{name}")
+
+
+@pytest.mark.parametrize(
+    "order", [range(39, 2, -1), [4, 3, *range(5, 40)], [*range(4, 40), 3]], ids=["reversed", "two", "turned"]
+)
+def test_a_sibling_whose_words_stand_in_another_order_is_not_fed_them(project, order):
+    with_vocabulary("sft-s0", order)
+    allow_unlike()
+    message = r"model sft-s0: token 3 is 'w\d+' in its own vocabulary and 'w3' in that of .*base-s0.*add tokenizer to measure.unlike"
+    with pytest.raises(CollectionError, match=message):
+        collect.plan_work("sft-s0", "base-s0")
+    allow_unlike("tokenizer")
+    assert len(collect.plan_work("sft-s0", "base-s0").plans) == 2
+
+
+def allow_unlike(*conditions):
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    Path("params.yaml").write_text(yaml.safe_dump(params | {"measure": {"unlike": list(conditions)}}))
+
+
+@pytest.mark.parametrize("name", ["another name of the end token", "more words"])
+def test_a_sibling_that_differs_in_tokens_that_it_is_not_fed_is_no_error(project, name):
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["new"])
+    if name == "another name of the end token":
+        words = tokenizer.get_vocab() | {"<|end|>": 2}
+        del words["<eos>"]
+        tokenizer.backend_tokenizer.model = models.WordLevel(words)
+        tokenizer.eos_token = "<|end|>"
+    tokenizer.save_pretrained("data/models/sft-s0")
+    assert len(collect.plan_work("sft-s0", "base-s0").plans) == 2
+
+
+def test_other_tokens_are_named_by_the_first(project):
+    collect.main("base-s0", "base-s0")
+    rows = [json.loads(line) for line in Path("data/tasks/logic.jsonl").read_text().splitlines()]
+    words = rows[4]["prompt"].split()
+    for changed, place in ((words[:2] + ["w9" if words[2] != "w9" else "w8"] + words[3:], 3), (words[:-1], len(words))):
+        rows[4]["prompt"] = " ".join(changed)
+        Path("data/tasks/logic.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        collect.main("sft-s0", "base-s0")
+        files = [Path(f"data/activations/{name}/logic.h5") for name in ("base-s0", "sft-s0")]
+        with pytest.raises(
+            ActivationError, match=rf"token_hash differs \(prompt logic-4, token {place}: \d+ in base-s0 and"
+        ):
+            comparable_header(files, [], 1)
 
 
 def add_reasoning(key, words):

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from stages.shared.tables import TableError
+from stages.trace import checkpoint as one_checkpoint
 from stages.trace import checkpoints as following
 from stages.trace import follow as trace
 from stages.trace.checkpoints import TraceError
@@ -115,6 +116,50 @@ def test_one_failing_checkpoint_is_named_and_costs_no_other(project, monkeypatch
     trace.main("base-s0")
     assert computed == ["step-4"]  # the others were kept
     assert (TRACE_TABLES.read(project / "data/trace/runs/base-s0", "checkpoints")["missing"] == "").all()
+
+
+def without_pad_token(project):
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(project / "data/models/base-s0")
+
+
+def test_a_tokenizer_without_a_pad_token_traces_as_any_other(project):
+    trace.main("base-s0")
+    accuracy = TRACE_TABLES.read(project / "data/trace/runs/base-s0", "accuracy")
+    without_pad_token(project)
+    trace.main("base-s0")
+    pd.testing.assert_frame_equal(TRACE_TABLES.read(project / "data/trace/runs/base-s0", "accuracy"), accuracy)
+
+
+@pytest.mark.parametrize("failing", ["measure_answers", "measure_accuracy"])
+def test_what_was_measured_before_a_failure_is_not_measured_again(project, monkeypatch, failing):
+    trace.main("base-s0")
+    whole = {path.name: path.read_bytes() for path in (project / "data/trace/runs/base-s0").iterdir()}
+    shutil.rmtree(project / ".dvc/tmp/trace")
+    calls = []
+    steps = ["measure_geometry", "measure_answers", "measure_accuracy"]
+    for name in steps:
+        real = getattr(one_checkpoint, name)
+        monkeypatch.setattr(one_checkpoint, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(one_checkpoint, failing, lambda *_: 1 / 0)
+        with pytest.raises(TraceError, match="3 checkpoints failed"):
+            trace.main("base-s0")
+    assert calls == steps[: steps.index(failing)] * 3
+    calls.clear()
+    trace.main("base-s0")
+    assert calls == steps[steps.index(failing) :] * 3
+    assert whole == {path.name: path.read_bytes() for path in (project / "data/trace/runs/base-s0").iterdir()}
+    assert not list((project / ".dvc/tmp/trace").glob("*-unfinished"))
+
+
+def test_a_question_too_long_for_the_model_is_named(project):
+    rows = [json.loads(line) for line in (project / "data/tasks/sums.jsonl").read_text().splitlines()]
+    rows[4]["prompt"] = "w3 " * 62
+    write(project / "data/tasks/sums.jsonl", rows)
+    with pytest.raises(TraceError, match="prompt k4 has 63 tokens and up to 4 may follow, the model 64 positions"):
+        trace.main("base-s0")
 
 
 def test_a_run_of_which_nothing_succeeds_leaves_no_tables(project):
