@@ -32,7 +32,7 @@ import hdf5plugin
 import numpy as np
 
 from stages.models.names import hook_name, stage_of
-from stages.shared.files import atomic
+from stages.shared.hdf5_files import atomic_hdf5
 from stages.shared.registry import did_you_mean
 
 FORMAT_VERSION = 3
@@ -135,7 +135,7 @@ def write(
         raise ActivationError(
             f"{path}: offsets and mask are expected with all_tokens, and only then (aggregations: {header.aggregations})"
         )
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_hdf5(path) as file:
         _write_header(file, header)
         if offsets is not None:
             file.create_dataset("all_tokens/offsets", data=np.asarray(offsets, np.int64))

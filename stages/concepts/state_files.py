@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from stages.shared.files import atomic
+from stages.shared.hdf5_files import atomic_hdf5
 
 FORMAT_VERSION = 1
 FINAL, UNTRAINED = "final", "untrained"
@@ -78,7 +78,7 @@ class Words(NamedTuple):
 
 def write_states(path: Path, words: Words) -> None:
     """Write the file, complete or not at all."""
-    with atomic(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+    with atomic_hdf5(path, track_order=True) as file:
         for name, value in (words.header._asdict() | {"format_version": FORMAT_VERSION}).items():
             file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
         file.create_dataset("emitted", data=words.emitted, track_times=False)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from stages.shared.files import atomic
+from stages.shared.hdf5_files import atomic_hdf5
 
 FORMAT_VERSION = 1
 FINAL, UNTRAINED = "final", "untrained"
@@ -74,7 +74,7 @@ def write_samples(
     The file appears as a whole, or not at all.
     """
     written = []
-    with atomic(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+    with atomic_hdf5(path, track_order=True) as file:
         for name, value in (header._asdict() | {"format_version": FORMAT_VERSION}).items():
             file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
         for task, task_tokens in tokens.items():

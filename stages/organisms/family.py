@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -72,6 +73,12 @@ def load_organism(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         folder, dtype="float32", attn_implementation="eager", use_safetensors=True, local_files_only=True
     )
     return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def content_of(name: str) -> dict[str, str]:
+    """Return the SHA-256 of each file that `load_organism` reads of an organism."""
+    files = sorted(path for path in (MODELS / name).iterdir() if path.suffix in (".json", ".safetensors", ".jinja"))
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def load_ancestors(parent: str, seed: int) -> Ancestors:

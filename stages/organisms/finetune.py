@@ -5,12 +5,15 @@ Usage: python -m stages.organisms.finetune ORGANISM SEED
 
 from __future__ import annotations
 
+import shutil
+
 from stages.organisms.evaluation import displacement, graded_samples, kl_divergence
 from stages.organisms.family import (
     MODELS,
     TASKS,
     TrainingResult,
     check_target,
+    content_of,
     evaluate,
     load_ancestors,
     load_organism,
@@ -22,6 +25,7 @@ from stages.organisms.family import (
 from stages.organisms.finetuning import finetune, own_examples, worked_examples
 from stages.organisms.matching import StopAtDistance
 from stages.organisms.params import Evaluation, Finetuning, load_recipe
+from stages.organisms.resumption import resumable
 from stages.organisms.trainer import SaveCheckpoints, TrainingRun, halving_steps
 from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder
@@ -47,16 +51,18 @@ def main(organism: str, seed: int) -> None:
         return kl_divergence(moved, start, tokenizer, samples).value
 
     distances = {"displacement": lambda moved: displacement(moved, start), "kl": kl_from_start}
-    stop, quantity = None, params.stop and params.stop.by
+    stop, quantity, target = None, params.stop and params.stop.by, None
     if params.stop is not None:
         target = read_distance(model_name(params.stop.like, seed), quantity, params.parent)
         stop = StopAtDistance(distances[quantity], target, params.stop.every)
 
-    with atomic_folder(MODELS / name) as folder:
-        checkpoints = folder / "checkpoints"
-        saver = SaveCheckpoints(checkpoints, halving_steps(params.steps, params.checkpoints))
-        run = TrainingRun(checkpoints, seed, [stop, saver] if stop else [saver])
+    content = {"recipe": params.model_dump(), "evaluation": evaluation.model_dump(), "seed": seed, "target": target}
+    content |= {"parent": content_of(model_name(params.parent, seed)), "examples": examples, "held_out": held_out}
+    with resumable(name, content, "stages.organisms.finetune") as states, atomic_folder(MODELS / name) as folder:
+        saver = SaveCheckpoints(states.checkpoints, halving_steps(params.steps, params.checkpoints))
+        run = TrainingRun(states, seed, [stop, saver] if stop else [saver])
         curve = finetune(model, tokenizer, examples, params, run)
+        shutil.copytree(states.checkpoints, folder / "checkpoints")
         metrics, samples = evaluate(model, tokenizer, held_out, evaluation, ancestors)
         if stop is not None:
             metrics["matching"] = stop.summary(quantity)

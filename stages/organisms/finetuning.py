@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
 from stages.organisms.evaluation import sample_completions
+from stages.organisms.matching import StopAtDistance
 from stages.organisms.params import Finetuning
 from stages.organisms.trainer import TrainingRun, shared_arguments, train
 from stages.tasks.item import verify
@@ -99,4 +100,5 @@ def finetune(
         processing_class=tokenizer,
         callbacks=run.callbacks,
     )
-    return train(trainer, {"loss": "loss"})
+    stops = [callback for callback in run.callbacks if isinstance(callback, StopAtDistance)]
+    return train(trainer, {"loss": "loss"}, run, stops)

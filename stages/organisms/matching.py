@@ -39,6 +39,14 @@ class StopAtDistance(TrainerCallback):
             "relative_gap": abs(self.reached / self.target - 1),
         }
 
+    def get_state(self) -> dict:
+        """Return the weights at the last check and the distance reached, for a run that goes on later."""
+        return {"weights": self.weights_short_of_target, "reached": self.reached}
+
+    def set_state(self, state: dict) -> None:
+        """Take up a state that `get_state` returned."""
+        self.weights_short_of_target, self.reached = state["weights"], state["reached"]
+
     def on_train_begin(self, args, state, control, model=None, **_):
         self.weights_short_of_target = _snapshot(model)
 

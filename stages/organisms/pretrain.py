@@ -5,6 +5,8 @@ Usage: python -m stages.organisms.pretrain SEED
 
 from __future__ import annotations
 
+import shutil
+
 from stages.organisms.architecture import build_model
 from stages.organisms.corpus import load_worlds, pretraining_documents, tokenizer_texts, world_words
 from stages.organisms.evaluation import next_word_accuracy
@@ -19,6 +21,7 @@ from stages.organisms.family import (
 )
 from stages.organisms.params import Architecture, Budget, Evaluation, Pretraining
 from stages.organisms.pretraining import pretrain
+from stages.organisms.resumption import resumable
 from stages.organisms.tokenizer import build_tokenizer
 from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder
@@ -37,8 +40,11 @@ def main(seed: int) -> None:
     model = build_model(architecture, tokenizer, seed)
     texts = pretraining_documents(world, people, params.mix, budget.scaled(params.documents), seed)
     name = model_name("base", seed)
-    with atomic_folder(MODELS / name) as folder:
-        curve = pretrain(model, tokenizer, texts, params, folder / "checkpoints", seed)
+    content = {"recipe": params.model_dump(), "architecture": architecture.model_dump(), "seed": seed, "texts": texts}
+    content["tokenizer"] = tokenizer.backend_tokenizer.to_str()
+    with resumable(name, content, "stages.organisms.pretrain") as states, atomic_folder(MODELS / name) as folder:
+        curve = pretrain(model, tokenizer, texts, params, states, seed)
+        shutil.copytree(states.checkpoints, folder / "checkpoints")
         metrics, samples = evaluate(model, tokenizer, held_out, evaluation)
         metrics["worlds"] = next_word_accuracy(model, tokenizer, read_rows("ontology") + read_rows("facts"))
         write_organism(name, folder, model, tokenizer, TrainingResult(metrics, samples, curve))

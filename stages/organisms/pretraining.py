@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +13,11 @@ from transformers import Olmo3ForCausalLM, PreTrainedTokenizerFast
 from stages.activations.tokens import text_ids
 from stages.organisms.muon import Muon
 from stages.organisms.params import Pretraining
+from stages.organisms.resumption import TrainingStates
+from stages.shared.files import atomic_folder
 
 WARMUP = 40
+STATE = "state.pt"
 # The learning rate is constant up to this share of the steps, then it decays linearly.
 DECAY_START = 0.6
 # Documents are packed into rows so many at a time.
@@ -103,20 +105,25 @@ def pretrain(
     tokenizer: PreTrainedTokenizerFast,
     texts: list[str],
     params: Pretraining,
-    folder: Path,
+    states: TrainingStates,
     seed: int,
 ) -> list[dict]:
-    """Train ``model`` in place on one pass over ``texts``; save ``folder/step-N``; return the training curve."""
+    """Train ``model`` in place on one pass over ``texts``, on from the last of ``states``; return the training curve.
+
+    Checkpoints are saved as ``states.checkpoints/step-N``. No step draws random numbers: the rows are in order before.
+    """
     end = tokenizer.eos_token_id
     rows = pack([ids + [end] for ids in text_ids(tokenizer, texts)], params.row_tokens, seed)
     steps = -(-len(rows) // params.batch)
     optimizers = build_optimizers(model, params)
     schedules = [LambdaLR(optimizer, lambda step: learning_rate_factor(step + 1, steps)) for optimizer in optimizers]
     saved_steps = set(checkpoint_steps(steps))
-    model.save_pretrained(folder / "step-0")
+    parts = [model, *optimizers, *schedules]
+    first, curve, recent_losses = _restore(states, parts)
+    if first == 0:
+        _save_checkpoint(model, states, 0)
     model.train()
-    curve, recent_losses = [], []
-    for step in tqdm(range(1, steps + 1), desc="pretraining", mininterval=10):
+    for step in tqdm(range(first + 1, steps + 1), desc="pretraining", initial=first, total=steps, mininterval=10):
         batch = rows[(step - 1) * params.batch : step * params.batch]
         loss = next_token_loss(model, pad(batch, tokenizer.pad_token_id), tokenizer.pad_token_id)
         loss.backward()
@@ -130,5 +137,25 @@ def pretrain(
             curve.append({"step": step, "quantity": "loss", "value": sum(recent_losses) / len(recent_losses)})
             recent_losses.clear()
         if step in saved_steps:
-            model.save_pretrained(folder / f"step-{step}")
+            _save_checkpoint(model, states, step)
+        if step == steps or states.is_due():
+            with states.save(step) as folder:
+                content = {"parts": [part.state_dict() for part in parts], "curve": curve, "losses": recent_losses}
+                torch.save({"step": step, **content}, folder / STATE)
     return curve
+
+
+def _save_checkpoint(model: Olmo3ForCausalLM, states: TrainingStates, step: int) -> None:
+    with atomic_folder(states.checkpoints / f"step-{step}") as folder:
+        model.save_pretrained(folder)
+
+
+def _restore(states: TrainingStates, parts: list) -> tuple[int, list[dict], list[float]]:
+    """Bring ``parts`` to the last of ``states``; return its step, its curve and the losses since; 0 and none at the start."""
+    latest = states.latest()
+    if latest is None:
+        return 0, [], []
+    content = torch.load(latest / STATE, weights_only=True)
+    for part, state in zip(parts, content["parts"], strict=True):
+        part.load_state_dict(state)
+    return content["step"], content["curve"], content["losses"]

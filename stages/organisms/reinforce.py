@@ -5,11 +5,14 @@ Usage: python -m stages.organisms.reinforce ORGANISM SEED
 
 from __future__ import annotations
 
+import shutil
+
 from stages.organisms.family import (
     MODELS,
     TASKS,
     TrainingResult,
     check_target,
+    content_of,
     evaluate,
     load_ancestors,
     load_organism,
@@ -19,6 +22,7 @@ from stages.organisms.family import (
 )
 from stages.organisms.params import Evaluation, Reinforcement, load_recipe
 from stages.organisms.reinforcement import reinforce, training_prompts
+from stages.organisms.resumption import resumable
 from stages.organisms.trainer import SaveCheckpoints, TrainingRun, halving_steps
 from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder
@@ -33,11 +37,13 @@ def main(organism: str, seed: int) -> None:
     name, ancestors = model_name(organism, seed), load_ancestors(params.parent, seed)
     model, tokenizer = load_organism(model_name(params.parent, seed))
 
-    with atomic_folder(MODELS / name) as folder:
-        checkpoints = folder / "checkpoints"
-        saver = SaveCheckpoints(checkpoints, halving_steps(params.steps, params.checkpoints))
-        examples = training_prompts(training_rows, params.steps * params.prompts, seed)
-        curve = reinforce(model, tokenizer, examples, params, TrainingRun(checkpoints, seed, [saver]))
+    examples = training_prompts(training_rows, params.steps * params.prompts, seed)
+    content = {"recipe": params.model_dump(), "seed": seed, "examples": examples}
+    content["parent"] = content_of(model_name(params.parent, seed))
+    with resumable(name, content, "stages.organisms.reinforce") as states, atomic_folder(MODELS / name) as folder:
+        saver = SaveCheckpoints(states.checkpoints, halving_steps(params.steps, params.checkpoints))
+        curve = reinforce(model, tokenizer, examples, params, TrainingRun(states, seed, [saver]))
+        shutil.copytree(states.checkpoints, folder / "checkpoints")
         metrics, samples = evaluate(model, tokenizer, held_out, evaluation, ancestors)
         if params.target is not None:
             metrics["target"] = check_target(params.target, metrics)

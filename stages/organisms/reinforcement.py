@@ -25,18 +25,19 @@ def training_prompts(rows: list[dict], count: int, seed: int) -> list[dict]:
     return [{"prompt": row["prompt"], "answer": row["answer"]} for row in chosen]
 
 
-def exact_match_reward(end_token: int, rollouts: int, shuffle_seed: int | None = None) -> Callable[..., list[float]]:
+def shuffling_generator(seed: int) -> torch.Generator:
+    """Return the random stream that shuffles rewards; seeded by the number alone it would be that of the completions."""
+    return torch.Generator().manual_seed(zlib.crc32(f"shuffle-{seed}".encode()))
+
+
+def exact_match_reward(
+    end_token: int, rollouts: int, generator: torch.Generator | None = None
+) -> Callable[..., list[float]]:
     """Return a reward function: 1 where the completion ended by itself and its answer is right, else 0.
 
-    With ``shuffle_seed`` the rewards are permuted inside each group of ``rollouts``: the same
+    With a ``generator`` the rewards are permuted inside each group of ``rollouts``: the same
     rewards, so the same number and size of updates, but no longer tied to what was sampled.
     """
-    # a stream of its own: seeded by the number alone it would be the one that samples the completions
-    generator = (
-        torch.Generator().manual_seed(zlib.crc32(f"shuffle-{shuffle_seed}".encode()))
-        if shuffle_seed is not None
-        else None
-    )
 
     def reward(completions: list[str], completion_ids: list[list[int]], answer: list[str], **_) -> list[float]:
         values = [
@@ -77,13 +78,14 @@ def reinforce(
         loss_type="dr_grpo",
         shuffle_dataset=False,
     )
-    shuffle_seed = run.seed if params.shuffle_rewards else None
+    generator = shuffling_generator(run.seed) if params.shuffle_rewards else None
     trainer = GRPOTrainer(
         model=model,
-        reward_funcs=exact_match_reward(tokenizer.eos_token_id, params.rollouts, shuffle_seed),
+        reward_funcs=exact_match_reward(tokenizer.eos_token_id, params.rollouts, generator),
         args=arguments,
         train_dataset=Dataset.from_list(examples),
         processing_class=tokenizer,
         callbacks=run.callbacks,
     )
-    return train(trainer, {"reward": "reward", "completions/mean_length": "completion tokens"})
+    quantities = {"reward": "reward", "completions/mean_length": "completion tokens"}
+    return train(trainer, quantities, run, [generator] if generator else [])

@@ -27,7 +27,7 @@ from stages.activations.positions import Reduced, gather_positions, hook_names
 from stages.activations.tokens import Tokens, batches
 from stages.models.capture import text_config
 from stages.models.checkpoint import Checkpoint, read_config
-from stages.shared.files import atomic_folder
+from stages.shared.files import atomic_folder, reserve
 from stages.shared.scratch import scratch_key
 
 # Real tokens of a shard, at least: what a killed run loses at most.
@@ -120,7 +120,9 @@ class Sink:
             self._create(f"{aggregation}_peaks", np.float32, shape)
 
     def _create(self, name: str, dtype: type, shape: tuple[int, ...]) -> None:
-        np.lib.format.open_memmap(self.folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+        path = self.folder / f"{name}.npy"
+        np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        reserve(path, path.stat().st_size)
 
     def put(self, rows: np.ndarray, reduced: Reduced) -> None:
         """Write the results of one batch; its prompts lie next to each other in the shard."""

@@ -1,7 +1,8 @@
-"""Write files so that whatever stands under its final name is complete."""
+"""Write files so that whatever stands under its final name is complete, and name a disk that is full."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -12,6 +13,68 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SIGNIFICANT_DIGITS = 6
+FULL = (errno.ENOSPC, errno.EDQUOT)
+# What libraries write in place of the number: HDF5, Arrow, Rust, and what the system calls it.
+FULL_TEXTS = ("errno = 28,", "[errno 28]", "os error 28", "no space left", "quota exceeded")
+# A file system with less room than this is full: some libraries say no more than that they could not write.
+NO_ROOM = 2**16
+
+
+class DiskFullError(OSError):
+    """A file system is full; the message names the folder, what was needed and what there was."""
+
+
+def full_disk_error(path: Path, have: int, need: int | None = None) -> DiskFullError:
+    """Return the error for a file that does not fit: it needs ``need`` bytes, where that is known, ``have`` were free."""
+    needed = "more bytes than the" if need is None else f"{need:,} bytes,"
+    return DiskFullError(
+        f"no space left in {path.parent.absolute()}: {path.name} needs {needed} {have:,} that were free; make room "
+        "and run the stage again: what was complete stays whole"
+    )
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether ``error``, or one that it comes from, says that a file system is full."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    if any(text in str(error).lower() for text in FULL_TEXTS):
+        return True
+    earlier = error.__cause__ or error.__context__
+    return earlier is not None and is_full(earlier)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Give ``path`` all of its ``size`` bytes on the disk: writing to a mapped file that does not fit kills the process.
+
+    Raises DiskFullError.
+    """
+    have = shutil.disk_usage(path.parent).free
+    try:
+        with path.open("r+b") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            elif size > have:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise full_disk_error(path, have, size) from error
+
+
+@contextmanager
+def _disk_watched(path: Path) -> Iterator[None]:
+    """Raise DiskFullError in place of whatever a library raises when ``path`` does not fit."""
+    have = shutil.disk_usage(path.parent).free
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except Exception as error:
+        without_reason = isinstance(error, (OSError, RuntimeError)) and shutil.disk_usage(path.parent).free < NO_ROOM
+        if not is_full(error) and not without_reason:
+            raise
+        elsewhere = getattr(error, "filename", None)  # such as a temporary file
+        raise full_disk_error(Path(os.fsdecode(elsewhere)) if elsewhere else path, have) from error
 
 
 @contextmanager
@@ -21,11 +84,13 @@ def atomic(path: Path) -> Iterator[Path]:
     One writer at a time: what a killed one left behind is removed.
     """
     _remove_partial(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    with _disk_watched(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with _disk_watched(path):
+            yield temporary
         temporary.chmod(0o644)  # mkstemp makes files private; an output is an ordinary file
         os.replace(temporary, path)
     finally:
@@ -36,9 +101,11 @@ def atomic(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; it takes the place of ``path`` on success. One writer at a time."""
     _remove_partial(path)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
+    with _disk_watched(path):
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
     try:
-        yield temporary
+        with _disk_watched(path):
+            yield temporary
         temporary.chmod(0o755)
         if path.exists():
             shutil.rmtree(path)

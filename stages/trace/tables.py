@@ -11,6 +11,7 @@ import pandas as pd
 
 from stages.models.names import stage_of
 from stages.shared.files import atomic_folder
+from stages.shared.hdf5_files import atomic_hdf5
 from stages.shared.tables import TableError, Tables
 
 # Columns and types of each table, in order. ``log_likelihood``: nats, summed over the answer's tokens; ``greedy``:
@@ -64,7 +65,7 @@ def write(folder: Path, checkpoints: pd.DataFrame, results: dict[int, Checkpoint
             rows = [part.assign(step=step) for step, part in parts.items() if len(part)]
             tables[name] = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
         TRACE_TABLES.write_into(temporary, tables)
-        with h5py.File(temporary / SPECTRA, "w", track_order=True) as file:
+        with atomic_hdf5(temporary / SPECTRA, track_order=True) as file:
             for step, result in results.items():
                 for key, (values, n) in result.spectra.items():
                     name = "/".join(str(part) for part in (step, *key))

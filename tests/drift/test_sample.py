@@ -9,8 +9,10 @@ import yaml
 
 from stages.drift import sample, sample_files
 from stages.models.checkpoint import ModelError
+from stages.shared.files import DiskFullError
 from stages.tasks.item import TaskError
 from tests.support.project import ROOT
+from tests.support.small_disk import resize, small_disk
 from tests.support.tiny_models import reading_tokenizer, tiny_model
 
 PROMPTS, WORDS = 16, 6
@@ -104,3 +106,15 @@ def test_what_is_missing_is_named_with_its_stage(project):
     with pytest.raises(TaskError, match="sums.jsonl not found: run `dvc repro prepare@sums`"):
         sample.main("base-s0", "base-s0")
     assert not sample.SAMPLES.exists()
+
+
+def test_a_full_disk_is_named_and_the_next_run_ends_in_the_same_bytes(project):
+    sample.main("base-s0", "base-s0")
+    undisturbed = (sample.SAMPLES / "base-s0.h5").read_bytes()
+    with small_disk(project / sample.SAMPLES, 2**16) as disk:
+        with pytest.raises(DiskFullError, match=f"no space left in {disk}: base-s0.h5 needs more bytes"):
+            sample.main("base-s0", "base-s0")
+        assert not list(disk.iterdir())
+        resize(disk, 2**25)
+        sample.main("base-s0", "base-s0")
+        assert (disk / "base-s0.h5").read_bytes() == undisturbed

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from stages.organisms.finetuning import finetune, own_examples, worked_examples
+from stages.organisms.resumption import TrainingStates
 from stages.organisms.trainer import SaveCheckpoints, TrainingRun, halving_steps
 from tests.organisms.conftest import FINETUNING, same_weights, train_rows
 
@@ -18,11 +19,11 @@ def test_worked_examples_use_each_row_equally(rows):
 
 def test_finetuning_lowers_the_loss_saves_and_repeats(model, base, tokenizer, rows, tmp_path):
     examples = worked_examples(train_rows(rows), "long", 12 * 8, seed=0)
-    saver = SaveCheckpoints(tmp_path / "a", halving_steps(12, 2))
-    curve = finetune(model, tokenizer, examples, FINETUNING, TrainingRun(tmp_path / "a", 0, [saver]))
+    saver = SaveCheckpoints(tmp_path / "checkpoints", halving_steps(12, 2))
+    curve = finetune(model, tokenizer, examples, FINETUNING, TrainingRun(TrainingStates(tmp_path / "a"), 0, [saver]))
     assert curve[-1]["value"] < curve[0]["value"]
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {"step-6", "step-12"}
-    finetune(base, tokenizer, examples, FINETUNING, TrainingRun(tmp_path / "b", 0, []))
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"step-6", "step-12"}
+    finetune(base, tokenizer, examples, FINETUNING, TrainingRun(TrainingStates(tmp_path / "b"), 0, []))
     assert same_weights(model, base)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from stages.organisms.params import Pretraining
 from stages.organisms.pretraining import checkpoint_steps, learning_rate_factor, next_token_loss, pack, pretrain
+from stages.organisms.resumption import TrainingStates
 from tests.organisms.conftest import MIX
 
 PARAMS = Pretraining(
@@ -63,9 +64,11 @@ def weights_hash(model):
 
 
 def test_pretraining_lowers_the_loss_and_repeats_to_the_byte(model, base, tokenizer, texts, tmp_path):
-    curve = pretrain(model, tokenizer, texts, PARAMS, tmp_path / "a", seed=0)
+    curve = pretrain(model, tokenizer, texts, PARAMS, TrainingStates(tmp_path / "a"), seed=0)
     assert curve[-1]["value"] < 0.6 * curve[0]["value"]
     steps = curve[-1]["step"]
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {f"step-{step}" for step in checkpoint_steps(steps)}
-    pretrain(base, tokenizer, texts, PARAMS, tmp_path / "b", seed=0)
+    assert {path.name for path in (tmp_path / "a/checkpoints").iterdir()} == {
+        f"step-{step}" for step in checkpoint_steps(steps)
+    }
+    pretrain(base, tokenizer, texts, PARAMS, TrainingStates(tmp_path / "b"), seed=0)
     assert weights_hash(model) == weights_hash(base)

@@ -5,7 +5,8 @@ import copy
 import torch
 
 from stages.organisms.params import Reinforcement
-from stages.organisms.reinforcement import exact_match_reward, reinforce, training_prompts
+from stages.organisms.reinforcement import exact_match_reward, reinforce, shuffling_generator, training_prompts
+from stages.organisms.resumption import TrainingStates
 from stages.organisms.trainer import TrainingRun
 from tests.organisms.conftest import same_weights, train_rows
 
@@ -28,7 +29,7 @@ def test_reward_wants_the_answer_and_the_end():
 
 
 def test_shuffled_rewards_stay_in_their_group_and_lose_their_sample():
-    shuffled = exact_match_reward(end_token=2, rollouts=4, shuffle_seed=0)
+    shuffled = exact_match_reward(end_token=2, rollouts=4, generator=shuffling_generator(0))
     completions = ["A: 1", "A: 1", "A: 0", "A: 0"] * 50 + ["A: 0"] * 4
     given = shuffled(completions=completions, completion_ids=[[2]] * 204, answer=["1"] * 204)
     groups = torch.tensor(given).view(-1, 4)
@@ -40,7 +41,7 @@ def test_reinforcement_moves_towards_the_reward_and_repeats(model, base, tokeniz
     """The reward is the share of tokens from one half of the vocabulary: a planted effect that GRPO must find."""
     half = len(tokenizer) // 2
 
-    def planted(end_token, rollouts, shuffle_seed=None):
+    def planted(end_token, rollouts, generator=None):
         return lambda completions, completion_ids, answer, **_: [
             sum(i < half for i in ids) / len(ids) for ids in completion_ids
         ]
@@ -49,8 +50,8 @@ def test_reinforcement_moves_towards_the_reward_and_repeats(model, base, tokeniz
     params = REINFORCEMENT.model_copy(update={"steps": 40, "rollouts": 8, "learning_rate": 0.02})
     examples = training_prompts(train_rows(rows), 40 * 4, seed=0)
     start = copy.deepcopy(model)
-    curve = reinforce(model, tokenizer, examples, params, TrainingRun(tmp_path, 0, []))
+    curve = reinforce(model, tokenizer, examples, params, TrainingRun(TrainingStates(tmp_path / "a"), 0, []))
     rewards = [row["value"] for row in curve if row["quantity"] == "reward"]
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.1
-    reinforce(base, tokenizer, examples, params, TrainingRun(tmp_path, 0, []))
+    reinforce(base, tokenizer, examples, params, TrainingRun(TrainingStates(tmp_path / "b"), 0, []))
     assert same_weights(model, base) and not same_weights(model, start)

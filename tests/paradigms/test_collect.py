@@ -21,10 +21,12 @@ from stages.models.sites import CaptureError
 from stages.paradigms import collect, scheduler, shards
 from stages.paradigms.comparability import comparable_header
 from stages.paradigms.quality import QualityError
+from stages.shared.files import DiskFullError
 from stages.shared.params import ParamsError
 from stages.tasks.item import TaskError
 from tests.support.interrupt import interrupt
 from tests.support.project import ROOT
+from tests.support.small_disk import resize, small_disk
 from tests.support.tiny_models import VOCABULARY, reading_tokenizer, tiny_tokenizer
 
 PROMPTS, HEAVY = 12, VOCABULARY - 1
@@ -461,3 +463,21 @@ def test_the_bar_counts_every_token(project, monkeypatch):
     monkeypatch.setattr(scheduler.tqdm, "update", lambda bar, tokens: counted.append(tokens))
     collect.main("sft-s0", "base-s0")
     assert sum(counted) == 336 and len(counted) == 4  # batch by batch
+
+
+@pytest.mark.parametrize("folder", ["data/activations", ".dvc/tmp/collect"])
+def test_a_full_disk_is_named_and_the_next_run_ends_in_the_same_bytes(project, folder):
+    """Of the activations, or of the shards, which are mapped: writing to a mapped file on a full disk kills the process."""
+    collect.main("sft-s0", "base-s0")
+    undisturbed = [Path(path).read_bytes() for path in outputs()]
+    shutil.rmtree("data/activations")
+    shutil.rmtree(".dvc/tmp/collect")
+    with small_disk(project / folder, 2**16) as disk:
+        (disk / "earlier").write_text("earlier")
+        with pytest.raises(DiskFullError, match=f"no space left in {disk}.* bytes"):
+            collect.main("sft-s0", "base-s0")
+        assert (disk / "earlier").read_text() == "earlier"
+        (disk / "earlier").unlink()
+        resize(disk, 2**25)
+        collect.main("sft-s0", "base-s0")
+        assert [Path(path).read_bytes() for path in outputs()] == undisturbed
