@@ -25,6 +25,7 @@ from stages.models.capture import self_test, text_config
 from stages.models.checkpoint import find_checkpoint, open_checkpoint
 from stages.models.loading import load_tokenizer
 from stages.models.runs import is_organism
+from stages.shared.cells import model_and_reference
 from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder
 from stages.shared.params import load
@@ -74,4 +75,4 @@ def main(name: str, reference: str) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, model_and_reference("concepts.models"))

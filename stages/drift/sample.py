@@ -24,6 +24,7 @@ from stages.drift.sampled_states import ChosenTokens, Sampling, choose_tokens, s
 from stages.models.checkpoint import find_checkpoint
 from stages.models.loading import load_tokenizer
 from stages.models.runs import run_tokenizer
+from stages.shared.cells import model_and_reference
 from stages.shared.command import run_stage
 from stages.shared.params import load
 from stages.shared.scratch import library_versions
@@ -64,4 +65,4 @@ def tokens_of_tasks(tokenizer: PreTrainedTokenizerBase, prompt_format: str, para
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, model_and_reference("study.models"))

@@ -15,7 +15,6 @@ from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
     GgufConfig,
     PreTrainedConfig,
@@ -25,6 +24,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from stages.models.checkpoint import Checkpoint, ModelError, read_config, weight_files
+from stages.models.tokenizers import read_tokenizer
 
 # Types of the arithmetic and of what is not quantised. Never float16: residuals of models trained in bfloat16 exceed 65 504.
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.bfloat16, "nf4": torch.bfloat16}
@@ -149,8 +149,8 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     """Return the tokenizer of ``checkpoint``; raise ModelError where it is unusable."""
     config = load_config(checkpoint)
     try:
-        return AutoTokenizer.from_pretrained(
-            checkpoint.folder, config=config, trust_remote_code=False, local_files_only=True, **_gguf_file(checkpoint)
+        return read_tokenizer(
+            checkpoint.folder, config=config, gguf=_gguf_file(checkpoint).get("gguf_file"), local=True
         )
     except UNREADABLE as error:
         raise ModelError(f"{_source(checkpoint)} has no usable tokenizer (expected tokenizer.json): {error}") from error

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from stages.models.checkpoint import (
     CHECKPOINTS,
@@ -30,6 +30,7 @@ from stages.models.checkpoint import (
 from stages.models.loading import load_tokenizer
 from stages.models.names import ORGANISM
 from stages.models.run_registry import load_run
+from stages.models.tokenizers import read_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def run_tokenizer(run: str, models: Path = MODELS) -> PreTrainedTokenizerBase:
         (entry.tokenizer.hub, entry.tokenizer.revision) if entry.tokenizer else (last.hub or entry.hub, last.revision)
     )
     try:
-        return AutoTokenizer.from_pretrained(hub, revision=revision, trust_remote_code=False)
+        return read_tokenizer(hub, revision)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"cannot fetch the tokenizer of {hub} at {revision}: correct {run}.tokenizer in data/registry/runs.yaml, or "

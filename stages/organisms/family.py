@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
+from stages.models.tokenizers import read_tokenizer
 from stages.organisms.evaluation import PromptEstimate, accuracy, displacement, gain, graded_samples, kl_divergence
 from stages.organisms.params import Evaluation, Target
 from stages.shared.files import atomic, write_json
@@ -70,9 +71,14 @@ def load_organism(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
             f"{folder}/model.safetensors not found: run `dvc repro {name.rpartition('-s')[0]}` or `dvc pull {folder}`"
         )
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype="float32", attn_implementation="eager", use_safetensors=True, local_files_only=True
+        folder,
+        dtype="float32",
+        attn_implementation="eager",
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
     )
-    return model, AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return model, read_tokenizer(folder, local=True)
 
 
 def content_of(name: str) -> dict[str, str]:

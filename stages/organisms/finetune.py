@@ -27,6 +27,7 @@ from stages.organisms.matching import StopAtDistance
 from stages.organisms.params import Evaluation, Finetuning, load_recipe
 from stages.organisms.resumption import resumable
 from stages.organisms.trainer import SaveCheckpoints, TrainingRun, halving_steps
+from stages.shared.cells import recipe_of_cell
 from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder
 from stages.shared.params import load
@@ -72,4 +73,4 @@ def main(organism: str, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, recipe_of_cell)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
+from stages.shared.cells import name_of
 from stages.shared.command import run_stage
 from stages.shared.params import load
 from stages.tasks.item import TaskError
@@ -24,4 +25,4 @@ def main(task: str) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, name_of)

@@ -23,6 +23,7 @@ from stages.organisms.params import Architecture, Budget, Evaluation, Pretrainin
 from stages.organisms.pretraining import pretrain
 from stages.organisms.resumption import resumable
 from stages.organisms.tokenizer import build_tokenizer
+from stages.shared.cells import recipe_of_cell
 from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder
 from stages.shared.params import load
@@ -51,4 +52,4 @@ def main(seed: int) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, recipe_of_cell)

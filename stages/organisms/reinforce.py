@@ -24,6 +24,7 @@ from stages.organisms.params import Evaluation, Reinforcement, load_recipe
 from stages.organisms.reinforcement import reinforce, training_prompts
 from stages.organisms.resumption import resumable
 from stages.organisms.trainer import SaveCheckpoints, TrainingRun, halving_steps
+from stages.shared.cells import recipe_of_cell
 from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder
 from stages.shared.params import load
@@ -51,4 +52,4 @@ def main(organism: str, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, recipe_of_cell)

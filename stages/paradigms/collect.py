@@ -23,6 +23,7 @@ from stages.paradigms.prompt_tokens import tokenise_rows
 from stages.paradigms.reasoning import continuations
 from stages.paradigms.scheduler import Work, compute_missing, device_kind
 from stages.paradigms.shards import plan_shards
+from stages.shared.cells import model_and_reference
 from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder, write_json
 from stages.shared.params import load
@@ -61,4 +62,4 @@ def plan_work(name: str, reference: str) -> Work:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, model_and_reference("study.models"))

@@ -27,6 +27,7 @@ from stages.models.loading import load_config
 from stages.models.registry import ComputePrecision, Model, load_entry
 from stages.models.sites import require_family
 from stages.paradigms.smoke import smoke_record
+from stages.shared.cells import name_of
 from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder, write_json
 from stages.shared.params import load
@@ -68,4 +69,4 @@ def pin_checkpoint(slug: str, entry: Model) -> Checkpoint:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, name_of)

@@ -16,6 +16,7 @@ from stages.paradigms.params import MeasureParams
 from stages.paradigms.record_tables import record_tables
 from stages.paradigms.site_records import SiteRecords
 from stages.paradigms.tables import RECORD_TABLES
+from stages.shared.cells import model_and_reference
 from stages.shared.command import run_stage
 from stages.shared.files import write_json
 from stages.shared.params import load
@@ -46,4 +47,4 @@ def main(model: str, reference: str) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, model_and_reference("study.models"))

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from stages.activations.params import Condition
+from stages.shared.cells import Cell, named_entry, organism_and_base, require_names
 from stages.shared.checks import DecayRanks
-from stages.shared.params import Group
+from stages.shared.params import Group, load
 from stages.shared.registry import did_you_mean
 from stages.shared.study import RECIPES, Study
 
@@ -216,6 +217,18 @@ class PerturbParams(Group):
 def perturbed_models(perturb: PerturbParams, study: Study) -> list[str]:
     """Return the names of all models whose update is taken apart, organisms first."""
     return [f"{organism}-s{seed}" for seed in study.seeds for organism in perturb.organisms] + list(perturb.models)
+
+
+def model_reference_and_like(cell: Cell) -> list[str]:
+    """Return the model of a cell of `perturb` or `perturb-model`, its reference, and the model of the like displacement."""
+    params = load("perturb", PerturbParams)
+    if not cell.stage.endswith("-model"):
+        model, base = organism_and_base(cell)
+        return [model, base, params.like + base.removeprefix(RECIPES[0])]
+    entry = named_entry(cell, params.models)
+    arguments = [cell.name, entry.reference, entry.like]
+    require_names("perturb.models", arguments)
+    return arguments
 
 
 def _hint(word: str) -> str:

@@ -23,7 +23,7 @@ from stages.models.loading import load_model, load_tokenizer
 from stages.paradigms.fast_scores import ReferenceLayer, compare, reference_layers
 from stages.paradigms.last_tokens import last_tokens_by_task
 from stages.paradigms.metrics import perturbation_metrics
-from stages.paradigms.params import Hypotheses, MeasureParams, PerturbParams
+from stages.paradigms.params import Hypotheses, MeasureParams, PerturbParams, model_reference_and_like
 from stages.paradigms.perturbation import update
 from stages.paradigms.perturbation_points import all_points, matched_t, moved_to
 from stages.paradigms.perturbed_records import perturbed_rows
@@ -76,4 +76,4 @@ def factorise_layers(x: np.ndarray, task: str, params: PerturbParams, measure: M
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, model_reference_and_like)

@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 
 from stages.paradigms.benchmark_items import LAYOUTS, evaluated_items, worked_examples
+from stages.shared.cells import name_of
 from stages.shared.command import run_stage
 from stages.tasks.benchmarks.prompts import benchmark_row, fill_template, take_first
 from stages.tasks.benchmarks.registry import load_benchmark
@@ -38,4 +39,4 @@ def prepare(name: str, folder: Path = FOLDER) -> Path:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, name_of)

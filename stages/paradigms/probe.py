@@ -18,6 +18,7 @@ from stages.paradigms.params import ProbeParams
 from stages.paradigms.probe_records import probe_sensitivity, probe_weights
 from stages.paradigms.prompt_tokens import fed_tokens
 from stages.paradigms.tables import PROBE_TABLES
+from stages.shared.cells import model_and_reference
 from stages.shared.command import run_stage
 from stages.shared.files import write_json
 from stages.shared.params import load
@@ -41,4 +42,4 @@ def main(model: str, reference: str) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, model_and_reference("study.models"))

@@ -13,6 +13,7 @@ from stages.geometry.signature import split_paths
 from stages.paradigms.metrics import path_metrics
 from stages.paradigms.params import PathParams
 from stages.paradigms.path_records import measure_paths
+from stages.shared.cells import model_and_reference
 from stages.shared.command import run_stage
 from stages.shared.files import atomic, write_json
 from stages.shared.params import load
@@ -64,4 +65,4 @@ def read_paths(file: Path, site: str, layer: int, prompts: int) -> list[np.ndarr
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, model_and_reference("paths.models"))

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from stages.activations.tokens import text_ids
+from stages.models.tokenizers import read_tokenizer
 from stages.trace.answers import CorpusError
 
 # Number of documents tokenised at once.
@@ -20,7 +21,7 @@ BATCH = 1000
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a folder, or of the hub at a revision. Raises CorpusError naming it and the fix."""
     try:
-        return AutoTokenizer.from_pretrained(name, revision=revision)
+        return read_tokenizer(name, revision)
     except (OSError, ValueError) as error:
         raise CorpusError(
             f"no tokenizer {name!r}{f' at {revision}' if revision else ''}: expected a folder with tokenizer.json "

@@ -15,6 +15,7 @@ import pandas as pd
 from stages.models.names import ORGANISM
 from stages.organisms.corpus import load_worlds, pretraining_documents
 from stages.organisms.params import Budget, Pretraining
+from stages.shared.cells import run_of
 from stages.shared.command import run_stage
 from stages.shared.files import atomic
 from stages.shared.params import load
@@ -68,4 +69,4 @@ def corpus_support(name: str, rows: list[dict]) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, run_of)

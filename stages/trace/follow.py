@@ -17,6 +17,7 @@ from stages.models.registry import ComputePrecision
 from stages.models.run_registry import log_spaced
 from stages.models.runs import is_organism, run_tokenizer, saved_checkpoints
 from stages.organisms.params import Pretraining
+from stages.shared.cells import run_of
 from stages.shared.command import run_stage
 from stages.shared.params import load
 from stages.tasks.documents import read_text_documents
@@ -64,4 +65,4 @@ def read_checkpoint_inputs(run: str, params: Trace) -> CheckpointInputs:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, run_of)

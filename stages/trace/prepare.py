@@ -9,6 +9,7 @@ import logging
 
 from stages.organisms.corpus import load_worlds
 from stages.organisms.params import Mix
+from stages.shared.cells import named_by
 from stages.shared.command import run_stage
 from stages.shared.params import load
 from stages.tasks.documents import write_text_documents
@@ -28,4 +29,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__)
+    run_stage(main, __doc__, named_by("trace.text"))
