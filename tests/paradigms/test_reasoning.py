@@ -103,9 +103,15 @@ class Characters:
     """A tokenizer of one token a character, so that white space counts."""
 
     all_special_ids = ()
+    eos_token_id = None
+    is_fast = True
 
     def __call__(self, texts, **_):
-        return {"input_ids": [[ord(c) for c in text] for text in texts]}
+        return {
+            "input_ids": [[ord(c) for c in text] for text in texts],
+            "special_tokens_mask": [[0] * len(text) for text in texts],
+            "offset_mapping": [[(i, i + 1) for i in range(len(text))] for text in texts],
+        }
 
 
 @pytest.mark.parametrize(
