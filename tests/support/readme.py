@@ -24,7 +24,7 @@ from tests.support.project import ROOT
 
 TEMPLATE = ROOT / "tests/support/readme.md.jinja"
 REST = "## Run it\n"
-WIDTH = 140
+WIDTH = 142
 WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 # The same code, parameters and seeds on another processor: metrics/ of commit eaa605b, which d36fae2 replaced.
 OTHER_PROCESSOR = {
