@@ -31,7 +31,7 @@ class Quality(Group):
     """Smallest share of usable prompts with which the stage succeeds."""
     norm_low: float = Field(gt=0)
     """Smallest Euclidean norm of a usable activation vector."""
-    norm_high: float
+    norm_high: float = Field(gt=0)
     """Largest Euclidean norm of a usable activation vector."""
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from stages.activations.params import Collect
-from stages.concepts.autoencoder_jobs import Job, encoded_state, read_encoded_models, study_jobs, worker_count
+from stages.concepts.autoencoder_jobs import Job, encoded_state, process_count, read_encoded_models, study_jobs
 from stages.concepts.autoencoder_params import Autoencoders
 from stages.concepts.autoencoder_runs import open_source, train_jobs
 from stages.concepts.params import Concepts, load_seeds, load_text
@@ -32,7 +32,7 @@ CURVES = ["variant", "model", "noise", "seed", "step", "term", "value"]
 def main() -> None:
     params, concepts = load("autoencoders", Autoencoders), load("concepts", Concepts)
     jobs, _ = study_jobs(params, concepts, load_seeds())
-    workers = worker_count(params.model)
+    workers = process_count(params.model)
     jobs_by_state: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:  # what shares a stream of states
         jobs_by_state.setdefault(encoded_state(job, params), []).append(job)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from stages.concepts.state_files import FINAL, UNTRAINED, States, Words, read_wo
 from stages.concepts.subjects import siblings_of, single_token_hierarchy, subjects_of
 from stages.geometry.causal import causal_metric
 from stages.models.runs import is_organism
+from stages.shared.workers import worker_count
 
 # Tokens of a document at most.
 LONGEST = 128
@@ -80,9 +80,9 @@ def variant_jobs(variant: str, siblings: Sequence[str], params: Autoencoders) ->
     return model_jobs + [Job(variant, name, settings.noise[0], seed) for name in siblings for seed in sibling_seeds]
 
 
-def worker_count(model: str) -> int:
+def process_count(model: str) -> int:
     """Return how many processes share the work: JOBS of the environment on an organism; one on a large model."""
-    return int(os.environ.get("JOBS", os.cpu_count() or 1)) if is_organism(model) else 1
+    return worker_count() if is_organism(model) else 1
 
 
 def read_encoded_models(

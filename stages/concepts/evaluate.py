@@ -22,7 +22,7 @@ from stages.concepts.autoencoder_evaluation import (
     quality_rows,
     trials,
 )
-from stages.concepts.autoencoder_jobs import Job, encoded_state, read_encoded_models, study_jobs, worker_count
+from stages.concepts.autoencoder_jobs import Job, encoded_state, process_count, read_encoded_models, study_jobs
 from stages.concepts.autoencoder_params import Autoencoders
 from stages.concepts.latent_steering import steering_rows, steering_scene
 from stages.concepts.params import Concepts, load_seeds, load_text
@@ -41,7 +41,7 @@ AUTOENCODERS, RECORDS = Path("data/concepts/autoencoders"), Path("data/concepts/
 def main() -> None:
     params, concepts = load("autoencoders", Autoencoders), load("concepts", Concepts)
     jobs, siblings = study_jobs(params, concepts, load_seeds())
-    workers = worker_count(params.model)
+    workers = process_count(params.model)
     shares = [jobs[i::workers] for i in range(workers) if jobs[i::workers]]
     parts = Parallel(workers)(delayed(work)(share, siblings, params, concepts) for share in shares)
     rows = {name: [row for part in parts for row in part[name]] for name in ("quality", "steering")}

@@ -5,12 +5,12 @@ The group `autoencoders` has a module of its own, so that its edits do not make 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, RootModel, model_validator
 
 from stages.shared.checks import require_different, require_recipes
-from stages.shared.params import Group, load
+from stages.shared.params import Group, Seed, load
 from stages.shared.study import RECIPES
 
 WORD = "{word}"
@@ -44,9 +44,9 @@ class Gate(Group):
     """Number of random splits of each kind's words into halves."""
     draws: int = Field(ge=20)
     """Number of shufflings of the labels."""
-    members_within: float = Field(gt=0)
+    members_within: float = Field(gt=0, le=1)
     """Largest distance from 1 of the mean projection ratio of held-out members."""
-    others_within: float = Field(gt=0)
+    others_within: float = Field(gt=0, le=1)
     """Largest distance from 0 of that of words of other kinds."""
 
 
@@ -55,8 +55,13 @@ class Interventions(Group):
 
     contexts: int = Field(ge=8)
     """Held-out places in the text where a word of the ontology comes next."""
-    strengths: list[float] = Field(min_length=1)
+    strengths: list[Annotated[float, Field(gt=0, le=1000)]] = Field(min_length=1)
     """Lengths of what is added, in root mean square norms of the states there."""
+
+    @model_validator(mode="after")
+    def _different(self) -> Interventions:
+        require_different("strengths", self.strengths)
+        return self
 
 
 class Concepts(Group):
@@ -77,13 +82,13 @@ class Concepts(Group):
     """Tokens of a sequence."""
     depth: float = Field(gt=0, le=1)
     """Depth of the layer where states are read and changed, as a share of the layers."""
-    shrinkage: Literal["ledoit_wolf"] | float
+    shrinkage: Literal["ledoit_wolf"] | Annotated[float, Field(gt=0, le=1000)]
     """Shrinkage of the unembedding's covariance; a number is a ridge as a share of the mean variance."""
     gate: Gate
     interventions: Interventions
     confidence: float = Field(gt=0.5, lt=1)
     """Level of intervals, and the quantile of shuffled labels that a kind must exceed."""
-    seed: int
+    seed: Seed
     """Seed of held-out words, splits, shuffles and random directions."""
 
     @model_validator(mode="after")

@@ -6,7 +6,6 @@ The environment variable JOBS says how many models are worked on at a time; it c
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from joblib import Parallel, delayed
@@ -24,6 +23,7 @@ from stages.shared.command import run_stage
 from stages.shared.figure_style import save_table
 from stages.shared.files import write_json
 from stages.shared.params import load
+from stages.shared.workers import worker_count
 
 FOLDER, WORDS = Path("data/concepts"), Path("data/concepts/words")
 # Tables with rows of every model.
@@ -35,7 +35,7 @@ def main() -> None:
     params, autoencoders = load("concepts", Concepts), load("autoencoders", Autoencoders)
     subjects = subjects_of(params, load_seeds())
     hierarchy = read_hierarchy(WORDS / "hierarchy.json", params.ontology.least_words)
-    workers = int(os.environ.get("JOBS", os.cpu_count() or 1))
+    workers = worker_count()
     results = Parallel(workers)(delayed(work)(*pair, hierarchy, params) for pair in subjects.items())
     rows = {name: [row for result in results for row in result[name]] for name in MODEL_TABLES}
     rows["interventions"] = [

@@ -24,6 +24,7 @@ from stages.shared.command import run_stage
 from stages.shared.figure_style import save_table
 from stages.shared.files import write_json
 from stages.shared.params import load
+from stages.shared.workers import worker_count
 
 # Without it POT loads torch, seconds for each worker.
 os.environ.setdefault("POT_BACKEND_DISABLE_PYTORCH", "1")
@@ -35,7 +36,7 @@ def main() -> None:
     params, scope, unlike = load("drift", Drift), load_scope(), load_unlike()
     compared = [comparable(entry, scope.tasks, unlike) for entry in compared_models(params, scope)]
     jobs = [(entry, task) for entry in compared for task in scope.tasks]
-    workers = int(os.environ.get("JOBS", os.cpu_count() or 1))
+    workers = worker_count()
     measured = Parallel(workers, return_as="generator")(delayed(measure_task)(*job, SAMPLES, params) for job in jobs)
     parts = list(tqdm(measured, total=len(jobs), desc="drift", unit="task of a model", mininterval=5))
     tables = {name: typed(name, [row for part in parts for row in part[name]]) for name in COLUMNS}

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field, RootModel, model_validator
 
 from stages.shared.checks import require_blocks, require_different, require_recipes
-from stages.shared.params import Group, ParamsError, load
+from stages.shared.params import Group, ParamsError, Seed, load
 from stages.shared.study import RECIPES
 
 # Residual space as it is; its directions (rows of unit norm); one PCA of all depths; its directions.
@@ -33,7 +33,7 @@ class Drift(Group):
     """The headline's basis; curves are given in the others too."""
     components: int = Field(ge=2)
     """Number of directions of the shared PCA, and of the prior study's PCA of each layer."""
-    regularisation: float = Field(gt=0)
+    regularisation: float = Field(gt=0, le=100)
     """ε of entropic transport, as a share of the median cost."""
     projections: int = Field(ge=10)
     """Number of directions of the sliced distance."""
@@ -45,7 +45,7 @@ class Drift(Group):
     """Number of draws of noise behind the statistic that a transition must have."""
     confidence: float = Field(gt=0.5, lt=1)
     """Confidence of every interval, over prompts or over families."""
-    seed: int
+    seed: Seed
     """Seed of the sampled tokens, rotations, noise and directions."""
 
     @model_validator(mode="after")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
+from stages.shared.study import ORGANISM
 
-# ``{organism}-s{seed}``; any other name is that of a hub or local model.
-ORGANISM = re.compile(r"(\w+)-s(\d+)")
 # Input of a block; the point between its attention and its MLP; its output.
 SITE_NAMES = ("resid_pre", "resid_mid", "resid_post")
 

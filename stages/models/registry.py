@@ -9,6 +9,7 @@ from pydantic import RootModel, model_validator
 
 from stages.shared.params import Group, ParamsError, load
 from stages.shared.registry import did_you_mean, read_entries_with
+from stages.shared.study import require_no_organism
 
 REGISTRY = Path("data/registry/models.yaml")
 Precision = Literal["float32", "bfloat16", "int8", "nf4"]
@@ -49,6 +50,7 @@ class Model(Group):
 def load_entry(slug: str, path: Path = REGISTRY) -> Model:
     """Return the entry ``slug`` of the registry; raise ParamsError naming the file, the key and the fix."""
     entries = read_entries_with(slug, "model", path)
+    require_no_organism(slug, path)
     entry = load(slug, Model, path)
     _require_base(slug, entry, entries, path)
     return entry

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from stages.shared.params import Group, ParamsError, load
 from stages.shared.registry import did_you_mean, read_entries_with
+from stages.shared.study import require_no_organism
 
 REGISTRY = Path("data/registry/runs.yaml")
 
@@ -72,6 +73,7 @@ def load_run(slug: str, path: Path = REGISTRY) -> RegisteredRun:
     Raises ParamsError naming the file, the run, the entry and the fix.
     """
     entries = read_entries_with(slug, "run", path)
+    require_no_organism(slug, path)
     run = _valid(slug, entries, path)
     lineage, parent = [slug], run.parent
     while parent is not None:

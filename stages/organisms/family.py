@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 from stages.models.tokenizers import read_tokenizer
 from stages.organisms.evaluation import PromptEstimate, accuracy, displacement, gain, graded_samples, kl_divergence
 from stages.organisms.params import Evaluation, Target
+from stages.organisms.training_record import read_training_record, require_distance
 from stages.shared.files import atomic, write_json
 
 log = logging.getLogger(__name__)
@@ -98,11 +98,8 @@ def load_ancestors(parent: str, seed: int) -> Ancestors:
 def read_distance(name: str, quantity: str, parent: str) -> float:
     """Return the ``displacement`` or ``kl`` from the ``parent`` that ``metrics/train/{name}.json`` reports."""
     path = METRICS / f"{name}.json"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} not found: run `dvc repro {name.rpartition('-s')[0]}`")
-    metrics = json.loads(path.read_text(encoding="utf-8"))
-    distance = metrics[f"{quantity}_from_{'base' if parent == 'base' else 'parent'}"]
-    return distance["value"] if quantity == "kl" else distance
+    key = f"{quantity}_from_{'base' if parent == 'base' else 'parent'}"
+    return require_distance(read_training_record(path), key, path)
 
 
 def evaluate(

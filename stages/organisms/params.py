@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from functools import reduce
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from stages.shared.params import Group, load
+from stages.shared.params import PARAMS_FILE, Group, ParamsError, Seed, load
+
+# A step of an optimiser: 1 is far above what any recipe bears.
+Rate = Annotated[float, Field(gt=0, le=1)]
 
 
 class Architecture(Group):
@@ -17,8 +21,8 @@ class Architecture(Group):
     mlp_width: int = Field(ge=16)
     heads: int = Field(ge=1)
     sliding_window: int = Field(ge=2)
-    embedding_std: float = Field(gt=0)
-    post_norm_gain: float = Field(gt=0)
+    embedding_std: float = Field(gt=0, le=100)
+    post_norm_gain: float = Field(gt=0, le=100)
     bpe_vocabulary: int = Field(ge=100)
 
     @model_validator(mode="after")
@@ -44,6 +48,15 @@ class Mix(Group):
     guild_repeats: int = Field(ge=1)
     """Each stated guild is stated this often."""
 
+    @model_validator(mode="after")
+    def _shares(self) -> Mix:
+        for first, second in ("ontology", "ontology_questions"), ("short", "wrong"):
+            if (total := getattr(self, first) + getattr(self, second)) > 1:
+                raise ValueError(
+                    f"{first} and {second} are shares of one whole: their sum is {total:g}, expected at most 1"
+                )
+        return self
+
 
 class Budget(Group):
     """The effort of the whole training, for a quick look."""
@@ -63,9 +76,9 @@ class Pretraining(Group):
     batch: int = Field(ge=1)
     """A step reads this many packed rows."""
     row_tokens: int = Field(ge=32, le=256)
-    learning_rate: float = Field(gt=0)
-    matrix_learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
+    learning_rate: Rate
+    matrix_learning_rate: Rate
+    weight_decay: float = Field(ge=0, le=1)
     mix: Mix
 
 
@@ -83,8 +96,8 @@ class Target(Group):
     """A bound that the organism must keep on held-out prompts; a miss is reported."""
 
     quantity: Literal["gain_over_base.low", "gain_over_base.high", "format_share"]
-    at_least: float | None = None
-    at_most: float | None = None
+    at_least: float | None = Field(default=None, ge=-1, le=1)
+    at_most: float | None = Field(default=None, ge=-1, le=1)
 
     @model_validator(mode="after")
     def _one_bound(self) -> Target:
@@ -109,11 +122,12 @@ class Finetuning(Group):
     """The examples are long reasoning, terse steps, or the parent's own correct samples."""
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
+    learning_rate: Rate
     schedule: Literal["linear", "constant"]
     checkpoints: int = Field(ge=1)
     """This many states are saved along the way, the last step included."""
-    stop: Stop | None = None
+    stop: Stop | None
+    """Without a default: it makes a matched control of an ordinary fine-tuning."""
     target: Target | None = None
 
 
@@ -124,10 +138,11 @@ class Reinforcement(Group):
     steps: int = Field(ge=1)
     prompts: int = Field(ge=1)
     rollouts: int = Field(ge=2)
-    learning_rate: float = Field(gt=0)
+    learning_rate: Rate
     new_tokens: int = Field(ge=4)
     checkpoints: int = Field(ge=1)
-    shuffle_rewards: bool = False
+    shuffle_rewards: bool
+    """Without a default: it makes a control of an ordinary reinforcement."""
     target: Target | None = None
 
 
@@ -139,13 +154,39 @@ class Evaluation(Group):
     kl_prompts: int = Field(ge=10)
     """The KL divergence is measured on this many held-out prompts per task."""
     new_tokens: int = Field(ge=8)
-    seed: int
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _kl_prompts_are_prompts(self) -> Evaluation:
+        if self.kl_prompts > self.prompts:
+            raise ValueError(f"kl_prompts {self.kl_prompts} are the first of prompts {self.prompts}: expected no more")
+        return self
 
 
 Recipe = TypeVar("Recipe", Finetuning, Reinforcement)
+# What makes an organism what its name says: hypotheses speak of it by the name, and dvc.yaml has its inputs.
+MEANING = {
+    "sft": {"parent": "base", "stop": None},
+    "rl_zero": {"parent": "base", "shuffle_rewards": False},
+    "think": {"parent": "sft", "shuffle_rewards": False},
+    "sft_matched": {"parent": "base", "stop.like": "rl_zero", "stop.by": "displacement"},
+    "sft_kl": {"parent": "base", "stop.like": "rl_zero", "stop.by": "kl"},
+    "sft_onpolicy": {"parent": "base", "style": "own", "stop": None},
+    "sft_continued": {"parent": "sft", "stop.like": "think", "stop.by": "displacement"},
+    "rl_shuffled": {"parent": "base", "shuffle_rewards": True},
+}
 
 
 def load_recipe(organism: str, schema: type[Recipe]) -> Recipe:
-    """Return the recipe ``organisms.{organism}`` of params.yaml, its steps scaled by the effort of the budget."""
+    """Return the recipe ``organisms.{organism}`` of params.yaml, its steps scaled by the effort of the budget.
+
+    Raises ParamsError where the recipe is not that of its name: a control that controls nothing is none.
+    """
     recipe = load(f"organisms.{organism}", schema)
+    for key, expected in MEANING[organism].items():
+        value = reduce(lambda node, name: getattr(node, name, None), key.split("."), recipe)
+        if value != expected:
+            raise ParamsError(
+                f"{PARAMS_FILE}: organisms.{organism}.{key} is {value!r}: expected {expected!r}, which makes it {organism}"
+            )
     return recipe.model_copy(update={"steps": load("organisms.budget", Budget).scaled(recipe.steps)})

@@ -21,6 +21,7 @@ from stages.shared.command import run_stage
 from stages.shared.files import write_json
 from stages.shared.params import load
 from stages.shared.study import Study, all_tasks
+from stages.shared.workers import worker_count
 
 ACTIVATIONS, RECORDS, METRICS = Path("data/activations"), Path("data/records"), Path("metrics/measure")
 
@@ -36,7 +37,7 @@ def main(model: str, reference: str) -> None:
     ]
     # Threads: the time goes to LAPACK, which releases the interpreter's lock; a process would import everything again.
     # Each job is seeded by its task and the results keep the order of the jobs, so their number changes no byte.
-    workers = int(os.environ.get("JOBS", os.cpu_count() or 1))
+    workers = worker_count()
     results = Parallel(n_jobs=workers, prefer="threads")(delayed(job)() for _, job in jobs)
     located = [(location, result) for (location, _), result in zip(jobs, results, strict=True)]
     sites, layers = ([pair for pair in located if isinstance(pair[1], type_)] for type_ in (SiteRecords, LayerRecords))

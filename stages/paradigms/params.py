@@ -8,8 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from stages.activations.params import Condition
 from stages.shared.cells import Cell, named_entry, organism_and_base, require_names
-from stages.shared.checks import DecayRanks
-from stages.shared.params import Group, load
+from stages.shared.checks import DecayRanks, Share
+from stages.shared.params import Group, Seed, load
 from stages.shared.registry import did_you_mean
 from stages.shared.study import RECIPES, Study
 
@@ -17,7 +17,6 @@ SIBLINGS = RECIPES[1:]
 Site = Literal["resid_pre", "resid_mid", "resid_post"]
 # One row per prompt: prompts are what is resampled, so all_tokens cannot be measured this way.
 Position = Literal["last_token", "mean", "reasoning_middle", "reasoning_end"]
-Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Nulls(Group):
@@ -67,7 +66,7 @@ class MeasureParams(Group):
     nulls: Nulls
     topology: Topology | None
     """How clusters and loops are measured at interval_sites, if they are."""
-    seed: int
+    seed: Seed
     """Seed of the half-samples and of the random draws."""
 
     @model_validator(mode="after")
@@ -86,9 +85,9 @@ class MeasureParams(Group):
 class Margins(Group):
     """Sizes of a difference of adjusted indices, or of a relative difference of effective ranks."""
 
-    strong: float = Field(gt=0)
-    moderate: float = Field(gt=0)
-    equivalent: float = Field(gt=0)
+    strong: float = Field(gt=0, le=10)
+    moderate: float = Field(gt=0, le=10)
+    equivalent: float = Field(gt=0, le=10)
 
     @model_validator(mode="after")
     def _ordered(self) -> Margins:
@@ -126,7 +125,7 @@ class Hypotheses(Group):
     """The estimate is the average over all layers of this site and over all tasks."""
     margins: Margins
     alpha: float = Field(gt=0, lt=0.5)
-    matched_within: float = Field(gt=0)
+    matched_within: float = Field(gt=0, le=1)
     """Largest relative gap at which a control counts as matched."""
     families_for_paradigms: int = Field(ge=3)
     """Number of families from which on they are the sampled unit, and verdicts speak of paradigms."""
@@ -156,7 +155,7 @@ class ProbeParams(Group):
     null_draws: int = Field(ge=1)
     """Isotropic updates of each shape."""
     confidence: float = Field(gt=0.5, lt=1)
-    seed: int = Field(ge=0)
+    seed: Seed
     """Seed of directions and isotropic updates, the same for all models."""
 
     @model_validator(mode="after")
@@ -194,7 +193,7 @@ class PerturbParams(Group):
     """Least number of halves behind each index; they come in sixes."""
     interpolation: list[Annotated[float, Field(ge=0, le=1)]]
     """Points on the line from the reference (0) to the model (1), which is always one."""
-    seed: int
+    seed: Seed
 
     @field_validator("organisms", "like")
     @classmethod
@@ -257,7 +256,7 @@ class PathParams(Group):
     """Order of the polynomials that solve the kernel's equation."""
     half_samples: int = Field(ge=12)
     confidence: float = Field(gt=0.5, lt=1)
-    seed: int
+    seed: Seed
     """Seed of half-samples and shuffles."""
 
     @model_validator(mode="after")

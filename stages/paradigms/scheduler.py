@@ -180,7 +180,7 @@ def _not_queued(jobs: set[str]) -> set[str]:
 
 def _number(name: str, default: int) -> int:
     value = os.environ.get(name, str(default))
-    if not value.isdigit() or int(value) < 1:
+    if not (value.isascii() and value.isdigit()) or int(value) < 1:
         raise CollectionError(f"the environment variable {name} is {value!r}: expected a whole number from 1 upwards")
     return int(value)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.shared.tables import TableError
+from stages.organisms.training_record import read_training_record, require_distance
 
 
 class Training(NamedTuple):
@@ -23,18 +22,12 @@ class Training(NamedTuple):
 
 
 def read_training(path: Path) -> Training:
-    """Read the record `metrics/train/{model}.json` of an organism; raises TableError naming the file and the missing key."""
-    fix = f"rebuild it with `dvc repro` of the stage that trains {path.stem}"
-    if not path.is_file():
-        raise TableError(f"{path} not found; {fix}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        matching = content.get("matching", {})
-        return Training(
-            float(content["displacement_from_base"]),
-            float(content["kl_from_base"]["value"]),
-            matching["by"] if matching else "",
-            abs(float(matching["relative_gap"])) if matching else float("nan"),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TableError(f"{path}: unreadable training record ({error!r}); {fix}") from error
+    """Read the record `metrics/train/{model}.json` of an organism; raises TableError naming the file and the wrong key."""
+    record = read_training_record(path)
+    matching = record.matching
+    return Training(
+        require_distance(record, "displacement_from_base", path),
+        require_distance(record, "kl_from_base", path),
+        "" if matching is None else matching.by,
+        float("nan") if matching is None else abs(matching.relative_gap),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -17,7 +18,7 @@ def require_recipes(organisms: Sequence[str]) -> None:
             raise ValueError(f"unknown organism {organism!r}: allowed: {', '.join(RECIPES)}")
 
 
-def require_different(name: str, values: Sequence[str]) -> None:
+def require_different(name: str, values: Sequence[object]) -> None:
     """Raise ValueError where one of ``values``, those of the parameter ``name``, stands twice."""
     if len(set(values)) < len(values):
         raise ValueError(f"{name} {values}: every one may stand only once")
@@ -27,6 +28,9 @@ def require_blocks(blocks: int) -> None:
     """Raise ValueError unless balanced half-samples can be made of so many ``blocks``, see `statistics.deviations`."""
     if blocks < 8 or blocks & (blocks - 1):
         raise ValueError(f"blocks {blocks}: expected a power of two from 8 on (balanced half-samples)")
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class DecayRanks(Group):

@@ -8,9 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from stages.shared.params import ParamsError
+from stages.shared.params import ParamsError, read_yaml
 
 # The name of an entry: it names stages, files and folders.
 SLUG = r"[A-Za-z0-9][A-Za-z0-9_-]*"
@@ -34,10 +32,7 @@ def read_entries(path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         raise ParamsError(f"{path} not found in {Path.cwd()}: run from the root of the repository")
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}") from error
+    entries = read_yaml(path) or {}
     if not isinstance(entries, dict) or not all(isinstance(name, str) for name in entries):
         raise ParamsError(f"{path}: expected names with an entry each (name: {{key: value, ...}})")
     return entries

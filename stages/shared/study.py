@@ -6,14 +6,22 @@ import re
 
 from pydantic import model_validator
 
-from stages.shared.params import Group
+from stages.shared.params import Group, ParamsError, Seed
 from stages.shared.registry import SLUG, did_you_mean
 
 RECIPES = ("base", "sft", "rl_zero", "think", "sft_matched", "sft_kl", "sft_onpolicy", "sft_continued", "rl_shuffled")
+# The name of a model that is trained in the pipeline. Nothing else may bear one: `require_no_organism`.
+ORGANISM = re.compile(rf"({'|'.join(RECIPES)})-s(\d+)", re.ASCII)
+
+
+def require_no_organism(name: str, location: object) -> None:
+    """Raise ParamsError where a model, a run or a corpus, named at ``location``, bears the name of an organism."""
+    if ORGANISM.fullmatch(name):
+        raise ParamsError(f"{location}: {name!r} is the name of an organism (recipe and seed): rename the entry")
 
 
 class Study(Group):
-    seeds: list[int]
+    seeds: list[Seed]
     """One family of organisms each, with its own base."""
     organisms: list[str]
     """Siblings of every family; a family's base is the reference of the others."""
@@ -54,6 +62,7 @@ def _require_sound_models(study: Study) -> None:
             raise ValueError(
                 f"{slug!r} is both an organism of this study and a model in study.models: rename the model"
             )
+        require_no_organism(slug, "models")
         members = [*study.models, *organisms]
         if reference not in members:
             raise ValueError(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from stages.shared.params import Group
+from stages.shared.params import Group, Seed
 from stages.tasks.item import task_row
 from stages.tasks.words import invent
 
@@ -23,7 +23,7 @@ NEVER_STATED_PERIOD = 8
 class PeopleParams(Group):
     """The sizes of the world of people; names, animals and guilds are invented words."""
 
-    seed: int
+    seed: Seed
     first_names: int = Field(ge=2)
     last_names: int = Field(ge=2)
     animals: int = Field(ge=2)

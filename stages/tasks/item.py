@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from stages.shared.params import Group
+from stages.shared.params import Group, Seed
 
 Split = Literal["train", "held_out"]
 
@@ -40,7 +40,7 @@ class Item(NamedTuple):
 class Sizes(Group):
     """The parameters of a task that its generator alone defines."""
 
-    seed: int
+    seed: Seed
     train: int = Field(gt=0)
     held_out: int = Field(gt=0)
 

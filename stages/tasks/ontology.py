@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from stages.shared.params import Group
+from stages.shared.params import Group, Seed
 from stages.tasks.item import answer_line, task_row
 from stages.tasks.words import invent
 
@@ -24,7 +24,7 @@ PARENTS = (("bird", "fish", "mammal", "insect"), ("tool", "vehicle", "garment", 
 class WorldParams(Group):
     """The sizes of the is-a world, and the shares of it that no sentence states."""
 
-    seed: int
+    seed: Seed
     parents_per_super: int = Field(ge=2, le=4)
     children_per_parent: int = Field(ge=4)
     properties: int = Field(ge=1)

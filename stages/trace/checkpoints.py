@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +16,7 @@ from stages.geometry.linear_algebra import use
 from stages.models.loading import device
 from stages.models.runs import SavedCheckpoint, open_saved, settings_hash, weight_identity
 from stages.shared.scratch import scratch_key
+from stages.shared.workers import worker_count
 from stages.trace.checkpoint import CheckpointInputs, measure_checkpoint
 from stages.trace.checkpoint_store import SCRATCH, restore, store
 from stages.trace.params import Trace
@@ -57,7 +57,7 @@ def follow(
 
 def _outcomes(jobs: list[tuple]) -> Iterator[tuple[str, CheckpointResult] | Exception]:
     """Yield the result of each job, or what it raised, in order."""
-    workers = min(int(os.environ.get("JOBS", os.cpu_count() or 1)), len(jobs))
+    workers = min(worker_count(), len(jobs))
     # Forked children share what is imported, seconds for each; a GPU's state cannot be forked.
     if workers == 1 or device().type != "cpu" or "fork" not in multiprocessing.get_all_start_methods():
         for job in jobs:

@@ -13,6 +13,7 @@ import logging
 from pathlib import Path
 
 from stages.activations.sequences import sequences
+from stages.models.names import recipe_of
 from stages.models.registry import ComputePrecision
 from stages.models.run_registry import log_spaced
 from stages.models.runs import is_organism, run_tokenizer, saved_checkpoints
@@ -20,6 +21,7 @@ from stages.organisms.params import Pretraining
 from stages.shared.cells import run_of
 from stages.shared.command import run_stage
 from stages.shared.params import load
+from stages.shared.study import RECIPES
 from stages.tasks.documents import read_text_documents
 from stages.tasks.rows import read_rows, read_tasks
 from stages.trace.answers import encode
@@ -46,7 +48,7 @@ def main(run: str) -> None:
 
 def tokens_per_step(run: str) -> int | None:
     """Return the tokens per step of an organism's pretraining, padding included; None for other recipes, where none are counted."""
-    if not run.startswith("base-s"):
+    if not is_organism(run) or recipe_of(run) != RECIPES[0]:
         return None
     recipe = load("organisms.base", Pretraining)
     return recipe.batch * recipe.row_tokens

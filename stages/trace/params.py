@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field, RootModel, field_validator, model_validator
 
-from stages.shared.checks import DecayRanks, require_blocks, require_different, require_recipes
-from stages.shared.params import Group, ParamsError, load
+from stages.shared.checks import DecayRanks, Share, require_blocks, require_different, require_recipes
+from stages.shared.params import Group, ParamsError, Seed, load
 from stages.shared.registry import SLUG
-from stages.shared.study import RECIPES
+from stages.shared.study import RECIPES, require_no_organism
 
 
 class Api(Group):
@@ -76,6 +76,7 @@ def load_corpus(name: str) -> Corpus:
         raise ParamsError(
             f"ngrams.corpora.{name}: a name has letters, digits, - and _ only (it names stages and files)"
         )
+    require_no_organism(name, "ngrams.corpora")
     return load(f"ngrams.corpora.{name}", Corpus)
 
 
@@ -97,7 +98,7 @@ class PhaseParams(Group):
     """Lower bounds of the strata of answers by their count in the corpus."""
     half_samples: int = Field(ge=12)
     """Least number of half-samples of the answers behind each correlation; they come in sixes."""
-    seed: int
+    seed: Seed
 
     @field_validator("support")
     @classmethod
@@ -133,14 +134,14 @@ class Trace(Group):
     checkpoints: int = Field(ge=2)
     """Largest number of checkpoints of a run, spaced evenly in the logarithm of the step."""
     tokens_per_batch: int = Field(ge=1)
-    interval_depths: list[float] = Field(min_length=1)
+    interval_depths: list[Share] = Field(min_length=1)
     """Layers with intervals, as shares of their number; the final norm always has them."""
     decay_ranks: DecayRanks
     bands: list[float] = Field(min_length=2)
     """Bounds of the bands of ranks, shares of the rank, ascending."""
     accuracy: Accuracy | None
     confidence: float = Field(gt=0.5, lt=1)
-    seed: int
+    seed: Seed
     """Seed of the sampled answers."""
 
     @model_validator(mode="after")
@@ -153,8 +154,7 @@ class Trace(Group):
             raise ValueError(f"sequences {self.sequences} must be a multiple of blocks {self.blocks}")
         if self.bands != sorted(set(self.bands)) or self.bands[0] < 0 or self.bands[-1] > 1:
             raise ValueError(f"bands: expected ascending shares from 0 to 1, found {self.bands}")
-        if not all(0 < depth <= 1 for depth in self.interval_depths):
-            raise ValueError(f"interval_depths: expected shares above 0 and up to 1, found {self.interval_depths}")
+        require_different("interval_depths", self.interval_depths)
         return self
 
 

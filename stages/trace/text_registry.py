@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from stages.shared.params import Group, ParamsError, load
+from stages.shared.params import Group, ParamsError, Seed, load
 from stages.shared.registry import did_you_mean, listed, read_entries_with
 
 TEXT_REGISTRY = Path("data/registry/texts.yaml")
@@ -18,7 +18,7 @@ class OrganismText(Group):
 
     source: Literal["organisms"]
     documents: int = Field(gt=0)
-    seed: int
+    seed: Seed
     """Seed of the draw."""
 
 

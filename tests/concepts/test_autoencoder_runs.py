@@ -11,9 +11,9 @@ import torch
 from stages.concepts import autoencode, autoencoder_runs, extract
 from stages.concepts.autoencoders import training
 from stages.shared import scratch
-from tests.support.concept_study import checkpoint, prepare, small, write_hierarchy, write_params
+from tests.support.concept_study import USUAL, checkpoint, prepare, small, write_hierarchy, write_params
 
-VARIANT = {"initial": "shuffled", "orthogonality": "causal"}
+VARIANT = USUAL | {"initial": "shuffled", "orthogonality": "causal"}
 
 
 def params(**changes) -> dict:

@@ -11,6 +11,9 @@ from tests.support.project import ROOT
 RAW = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
+PLAIN = RAW["autoencoders"]["variants"]["untrained"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -28,6 +31,7 @@ RAW = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         ({"organisms": ["base", "sftt"]}, "unknown organism 'sftt'"),
         ({"organisms": ["sft"]}, "need 'base'"),
         ({"shrinkage": "none"}, "ledoit_wolf"),
+        ({"interventions": {"contexts": 24, "strengths": [0.5, 0.5]}}, "strengths .* only once"),
         ({"unknown": 1}, "Extra inputs"),
     ],
 )
@@ -39,15 +43,17 @@ def test_concepts(changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"variants": {"a": {"architecture": "flat", "initial": "teacher"}}}, "a flat autoencoder has neither"),
-        ({"variants": {"a": {"noise": [1.0]}}}, "of a random initialisation"),
-        ({"variants": {"a": {"initial": "teacher", "noise": [1.0, 1.0]}}}, "expected different values"),
-        ({"variants": {"a": {"k": 99}}}, "k = 99 of 24 parents"),
-        ({"variants": {"probe": {}}}, "the name stands for a baseline"),
-        ({"variants": {"a.b": {}}}, "names stages and folders"),
+        ({"variants": {"a": PLAIN | {"architecture": "flat", "initial": "teacher"}}}, "a flat autoencoder has neither"),
+        ({"variants": {"a": PLAIN | {"noise": [1.0]}}}, "of a random initialisation"),
+        ({"variants": {"a": PLAIN | {"initial": "teacher", "noise": [1.0, 1.0]}}}, "expected different values"),
+        ({"variants": {"a": PLAIN | {"k": 99}}}, "k = 99 of 24 parents"),
+        ({"variants": {"probe": PLAIN}}, "the name stands for a baseline"),
+        ({"variants": {"a.b": PLAIN}}, "names stages and folders"),
         ({"comparisons": {"x": {"more": "teacher", "less": "gone"}}}, "'gone' is no variant: expected one of random"),
         ({"buffer": 10}, "buffer 10: expected at least one batch of 512"),
         ({"seeds": [1, 1]}, "stand only once"),
+        ({"warmup": 201}, "warmup 201 of 200 steps"),
+        ({"variants": {"a": PLAIN | {"sibling_seeds": 9}}}, "sibling_seeds 9 of 8 seeds"),
     ],
 )
 def test_autoencoders(changes, message):

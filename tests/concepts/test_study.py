@@ -17,7 +17,7 @@ from stages.concepts.ontologies.hierarchy import OntologyError
 from stages.concepts.state_files import ConceptStateError
 from stages.shared.params import ParamsError
 from stages.shared.tables import TableError
-from tests.support.concept_study import WORDS, prepare, small, write_hierarchy, write_params
+from tests.support.concept_study import VARIANTS, WORDS, prepare, small, write_hierarchy, write_params
 
 TABLES = "data/concepts/records"
 
@@ -186,7 +186,7 @@ def test_every_family_is_read_intervened_on_and_autoencoded(family, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JOBS", "1")
     params = prepare(tmp_path, family)
-    params["autoencoders"] |= {"variants": {"random": {"sibling_seeds": 1}, "teacher": {"initial": "teacher"}}}
+    params["autoencoders"] |= {"variants": {name: VARIANTS[name] | {"noise": [0.0]} for name in ("random", "teacher")}}
     params["autoencoders"]["comparisons"] = {"teacher_start": {"more": "teacher", "less": "random"}}
     params["autoencoders"]["steps"] = 2
     write_params(tmp_path, params)

@@ -25,7 +25,7 @@ ARCHITECTURE = Architecture(
 )
 EVALUATION = Evaluation(prompts=20, kl_prompts=10, new_tokens=12, seed=1)
 FINETUNING = Finetuning(
-    parent="base", style="long", steps=12, batch=8, learning_rate=3e-3, schedule="constant", checkpoints=2
+    parent="base", style="long", steps=12, batch=8, learning_rate=3e-3, schedule="constant", checkpoints=2, stop=None
 )
 
 

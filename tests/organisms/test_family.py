@@ -8,6 +8,8 @@ import pytest
 from stages.organisms import family
 from stages.organisms.family import check_target, load_ancestors, read_distance
 from stages.organisms.params import Target
+from stages.shared.tables import TableError
+from tests.support.training_records import training_record
 
 
 def test_targets_are_met_or_reported(caplog):
@@ -21,12 +23,15 @@ def test_targets_are_met_or_reported(caplog):
 
 def test_distances_are_read_from_the_parent_that_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(family, "METRICS", tmp_path)
-    metrics = {"displacement_from_base": 0.1, "displacement_from_parent": 0.2, "kl_from_base": {"value": 0.3}}
+    kl = {"value": 0.3, "standard_error": 0.1}
+    metrics = training_record(displacement_from_base=0.1, displacement_from_parent=0.2, kl_from_base=kl)
     (tmp_path / "think-s0.json").write_text(json.dumps(metrics))
     assert read_distance("think-s0", "displacement", "base") == 0.1
     assert read_distance("think-s0", "displacement", "sft") == 0.2
     assert read_distance("think-s0", "kl", "base") == 0.3
-    with pytest.raises(FileNotFoundError, match="dvc repro rl_zero"):
+    with pytest.raises(TableError, match="kl_from_parent is missing: run `dvc repro think`"):
+        read_distance("think-s0", "kl", "sft")
+    with pytest.raises(TableError, match="dvc repro rl_zero"):
         read_distance("rl_zero-s0", "kl", "base")
 
 

@@ -11,7 +11,14 @@ from stages.organisms.trainer import TrainingRun
 from tests.organisms.conftest import same_weights, train_rows
 
 REINFORCEMENT = Reinforcement(
-    parent="base", steps=2, prompts=4, rollouts=4, learning_rate=1e-2, new_tokens=8, checkpoints=1
+    parent="base",
+    steps=2,
+    prompts=4,
+    rollouts=4,
+    learning_rate=1e-2,
+    new_tokens=8,
+    checkpoints=1,
+    shuffle_rewards=False,
 )
 
 

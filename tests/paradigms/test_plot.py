@@ -91,7 +91,7 @@ def test_several_families(folder):
         ("data/probes/sft-s0/sensitivity.parquet", "probe@sft-0", TableError),
         ("data/probes/sft-s0/weights.parquet", "probe@sft-0", TableError),
         ("data/probes/perturbed/sft-s0/points.parquet", "dvc repro perturb@sft-0", TableError),
-        ("metrics/train/sft-s0.json", "dvc repro sft", PlotError),
+        ("metrics/train/sft-s0.json", "dvc repro sft", TableError),
         ("plots/train/rl_zero-s0.csv", "dvc repro rl_zero", PlotError),
         ("plots/hypotheses.csv", "dvc repro test", PlotError),
     ],

@@ -12,6 +12,7 @@ from stages.paradigms.params import Hypotheses
 from stages.paradigms.tables import RECORD_COLUMNS, RECORD_TABLES
 from stages.shared.params import ParamsError, load
 from stages.shared.tables import TableError
+from tests.support.training_records import training_record
 
 TASKS, LAYERS, DRAWS, N = ("logic", "strings"), 4, 60, 1000
 TOTAL = {"name": "more_than_sft", "quantity": "preservation_index", "more": "rl_zero", "less": "sft", "effect": "total"}
@@ -81,7 +82,7 @@ def tables_of(model, aggregation, index, rank, spread, seed, missing_layers):
 
 def train(model, displacement=0.03, gap=None):
     stage.TRAINING.mkdir(parents=True, exist_ok=True)
-    content = {"displacement_from_base": displacement, "kl_from_base": {"value": 0.1, "standard_error": 0.01}}
+    content = training_record(displacement_from_base=displacement)
     if gap is not None:
         content["matching"] = {"by": "displacement", "wanted": 0.03, "reached": 0.03 * (1 + gap), "relative_gap": gap}
     (stage.TRAINING / f"{model}.json").write_text(json.dumps(content))
@@ -296,7 +297,7 @@ def test_files_of_models_that_are_not_in_the_study_are_not_opened(study):
 
 def test_missing_records_and_training_name_the_fix(study):
     (stage.TRAINING / "sft-s0.json").unlink()
-    with pytest.raises(TableError, match="sft-s0.json not found; rebuild it"):
+    with pytest.raises(TableError, match="sft-s0.json not found: run `dvc repro sft`"):
         run(study)
     (stage.RECORDS / "sft-s0" / "replicates.parquet").unlink()
     with pytest.raises(TableError, match="dvc repro measure@sft-0"):

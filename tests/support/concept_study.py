@@ -19,12 +19,13 @@ KINDS = {"animal": None, "thing": None, "bird": "animal", "fish": "animal", "too
 WORDS = {f"{kind}{i}": kind for kind in ("bird", "fish", "tool", "coat") for i in range(8)}
 PLAIN = ("the", "a", "we", "saw", "every", "one", "it", "is", "and", "then", ".")
 TEMPLATES = ["the {word}", "a {word}", "we saw {word}", "every {word}"]
+USUAL = {"architecture": "hierarchical", "initial": "random", "k": 1, "orthogonality": "euclidean", "trained": True}
 VARIANTS = {
-    "random": {"sibling_seeds": 1},
-    "teacher": {"initial": "teacher", "noise": [0.0, 1.0]},
-    "causal": {"initial": "shuffled", "orthogonality": "causal", "k": 2},
-    "flat": {"architecture": "flat"},
-    "untrained": {"trained": False},
+    "random": USUAL | {"sibling_seeds": 1},
+    "teacher": USUAL | {"initial": "teacher", "noise": [0.0, 1.0]},
+    "causal": USUAL | {"initial": "shuffled", "orthogonality": "causal", "k": 2},
+    "flat": USUAL | {"architecture": "flat"},
+    "untrained": USUAL | {"trained": False},
 }
 COMPARISONS = {
     "teacher_start": {"more": "teacher", "less": "random"},

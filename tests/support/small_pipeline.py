@@ -27,7 +27,7 @@ def shrink(params: dict) -> None:
     params["concepts"]["gate"] |= {"splits": 2, "draws": 20}
     params["concepts"]["interventions"] |= {"contexts": 8, "strengths": [1.0]}
     params["autoencoders"]["variants"]["random"]["sibling_seeds"] = 1
-    params["autoencoders"] |= {"seeds": [0, 1], "steps": 10, "buffer": 8192}
+    params["autoencoders"] |= {"seeds": [0, 1], "steps": 10, "warmup": 2, "buffer": 8192}
 
 
 def rewrite(path: Path, change) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stages.shared.files import write_json
+from stages.shared.json_text import parse_json
 
 
 class OntologyError(ValueError):
@@ -130,12 +130,22 @@ def read_hierarchy(path: Path, least: int) -> Hierarchy:
     if not path.is_file():
         raise OntologyError(f"{path} not found: run `dvc repro concepts-prepare` or `dvc pull {path}`")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
+        for noun, rows in ("kind", content["kinds"]), ("word", content["words"]):
+            _require_once(path, noun, [row[noun] for row in rows])
         kinds = {row["kind"]: row["above"] for row in content["kinds"]}
         words = {row["word"]: row["kind"] for row in content["words"]}
         held_out = frozenset(row["word"] for row in content["words"] if row["held_out"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except OntologyError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
         raise OntologyError(
             f"{path} is no complete hierarchy ({error!r}): restore it with `dvc checkout {path}`"
         ) from error
     return checked_hierarchy(kinds, words, held_out, least)
+
+
+def _require_once(path: Path, noun: str, names: list[str]) -> None:
+    """Raise OntologyError where a word, which belongs to one kind, or a kind, which lies under one other, stands twice."""
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise OntologyError(f"{path}: the {noun} {repeated[0]!r} stands twice: expected it once, under one kind")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from stages.shared.params import Group, load
+from stages.shared.params import Group, Seed, load
 from stages.shared.registry import read_entries_with
 
 BENCHMARK_REGISTRY = Path("data/registry/benchmarks.yaml")
@@ -25,7 +25,7 @@ class Shots(Group):
     """Local file in place of the hub."""
     sha256: str | None = SHA256
     """Hash of the local file, checked if given."""
-    seed: int
+    seed: Seed
     completion: str
     """Template of what follows the prompt in an example."""
 
@@ -55,7 +55,7 @@ class Benchmark(Group):
     """Subjects to keep, taken in turn; null keeps all."""
     prompts: int | None = Field(default=None, gt=0)
     """Number of prompts, the first of a seeded permutation; null takes all."""
-    seed: int
+    seed: Seed
     template: str
     """Prompt with {fields} of the item; write {{ and }} for braces."""
     shots: Shots | None = None

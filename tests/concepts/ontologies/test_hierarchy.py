@@ -1,5 +1,7 @@
 """Hierarchies: what is above what, what is held out, and what is no hierarchy."""
 
+import json
+
 import pytest
 
 from stages.concepts.ontologies.hierarchy import (
@@ -71,6 +73,18 @@ def test_a_file_keeps_the_order_and_names_what_is_wrong(tmp_path):
         read_hierarchy(path, 6)
     with pytest.raises(OntologyError, match="dvc repro concepts-prepare"):
         read_hierarchy(tmp_path / "gone.json", 6)
+
+
+@pytest.mark.parametrize("noun", ["word", "kind"])
+def test_a_word_or_a_kind_that_stands_twice_is_refused(tmp_path, noun):
+    path = tmp_path / "hierarchy.json"
+    write_hierarchy(path, hierarchy(frozenset({"fish3"})))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows = content[f"{noun}s"]
+    rows.append(dict(rows[0]) | ({"kind": rows[-1]["kind"]} if noun == "word" else {"above": None}))
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(OntologyError, match=f"the {noun} '{rows[0][noun]}' stands twice"):
+        read_hierarchy(path, 6)
 
 
 def test_the_organisms_world_is_a_hierarchy_of_supers_parents_and_children():
