@@ -74,6 +74,7 @@ def _header(
         tokens_per_batch=params.tokens_per_batch,
         library_versions=library_versions(LIBRARIES),
         all_tokens_dtype=params.all_tokens_dtype,
+        norm_high=params.quality.norm_high,
     )
 
 

@@ -10,8 +10,23 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 SIGNIFICANT_DIGITS = 6
+
+
+class FileError(ValueError):
+    """A file is missing, unreadable or of other content; the message names it, what was expected and the fix."""
+
+
+class FileSource(NamedTuple):
+    """The description of a file for its reader: what it holds, how it is made again, and the error that says so."""
+
+    contents: str
+    """What it holds, with its article: "an activation file"."""
+    fix: str
+    """How it is made again: "rebuild it with `dvc repro ...`"."""
+    error: type[ValueError] = FileError
 
 
 @contextmanager

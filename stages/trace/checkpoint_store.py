@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
-from stages.shared.files import atomic_folder, write_json
-from stages.trace.tables import PER_CHECKPOINT, CheckpointResult
+from stages.shared.files import FileSource, atomic_folder
+from stages.shared.hdf5_files import add_dataset, read_hdf5, write_hdf5
+from stages.shared.tables import read_table, write_table
+from stages.trace.tables import PER_CHECKPOINT, SPECTRA, CheckpointResult
 
 SCRATCH = Path(".dvc/tmp/trace")
-SPECTRA, DESCRIPTION = "spectra.npz", "about.json"
 
 
 def store(folder: Path, result: CheckpointResult) -> None:
     """Write ``result`` to ``folder``, as a whole."""
     with atomic_folder(folder) as temporary:
         for name, table in result.tables.items():
-            table.to_parquet(temporary / f"{name}.parquet", index=False)
-        np.savez(
-            temporary / SPECTRA, **{"/".join(map(str, key)): values for key, (values, _) in result.spectra.items()}
-        )
-        rows = {"/".join(map(str, key)): n for key, (_, n) in result.spectra.items()}
-        write_json(
-            temporary / DESCRIPTION, {"weight_hash": result.weight_hash, "parameters": result.parameters, "rows": rows}
-        )
+            write_table(temporary / f"{name}.parquet", table, f"{folder.name}/{name}")
+        with write_hdf5(temporary / SPECTRA) as file:
+            file.attrs.update(weight_hash=result.weight_hash, parameters=result.parameters)
+            for key, (values, n) in result.spectra.items():
+                add_dataset(file, "/".join(map(str, key)), values).attrs["n"] = n
 
 
 def restore(folder: Path) -> CheckpointResult | None:
-    """Return what `store` wrote to ``folder``; None where there is nothing."""
+    """Return what `store` wrote to ``folder``; None where there is nothing. Raises FileError where it is damaged."""
     if not folder.is_dir():
         return None
-    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in PER_CHECKPOINT}
-    with np.load(folder / SPECTRA) as spectra:
-        eigenvalues = {_spectrum_key(name): (spectra[name], n) for name, n in description["rows"].items()}
-    return CheckpointResult(tables, eigenvalues, description["weight_hash"], description["parameters"])
-
-
-def _spectrum_key(name: str) -> tuple[str, str, int]:
-    level, site, layer = name.split("/")
-    return level, site, int(layer)
+    source = FileSource("what was measured of a checkpoint", f"remove {folder}, and it is measured again")
+    tables = {
+        name: read_table(folder / f"{name}.parquet", source, f"{folder.name}/{name}") for name in PER_CHECKPOINT
+    }
+    with read_hdf5(folder / SPECTRA, source) as file:
+        spectra = {
+            (level, site, int(layer)): (dataset[()], int(dataset.attrs["n"]))
+            for level, sites in file.items()
+            for site, layers in sites.items()
+            for layer, dataset in layers.items()
+        }
+        return CheckpointResult(tables, spectra, file.attrs["weight_hash"], int(file.attrs["parameters"]))
