@@ -176,7 +176,9 @@ def _values(file: h5py.File, path: Path, state: str, task: str) -> h5py.Dataset:
 def _require_sound(path: Path, name: str, values: np.ndarray) -> None:
     """Raise SampleError where ``values`` hold NaN, infinity, or more than `LARGEST`."""
     if values.size and not (values.min() >= -LARGEST and values.max() <= LARGEST):  # NaN is neither
-        raise SampleError(f"{path}: {name} has values that are not finite or above {LARGEST:g}: check the weights; {FIX}")
+        raise SampleError(
+            f"{path}: {name} has values that are not finite or above {LARGEST:g}: check the weights; {FIX}"
+        )
 
 
 @contextmanager

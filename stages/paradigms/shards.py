@@ -216,7 +216,9 @@ class Merged:
                 self._checked.add(path)
             return np.load(path, mmap_mode="r")
         except (OSError, ValueError) as error:
-            raise FileError(f"{path} is no sound shard ({error}): remove {path.parent}, and it is computed again") from error
+            raise FileError(
+                f"{path} is no sound shard ({error}): remove {path.parent}, and it is computed again"
+            ) from error
 
     def _locate(self, aggregation: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the shard and the row in it, (rows,) each, of every row in prompt order."""

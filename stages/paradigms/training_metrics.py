@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
+from stages.organisms.training_records import read_training_record, training_source
 from stages.shared.tables import TableError
 
 
@@ -24,17 +24,9 @@ class Training(NamedTuple):
 
 def read_training(path: Path) -> Training:
     """Read the record `metrics/train/{model}.json` of an organism; raises TableError naming the file and the missing key."""
-    fix = f"rebuild it with `dvc repro` of the stage that trains {path.stem}"
-    if not path.is_file():
-        raise TableError(f"{path} not found; {fix}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        matching = content.get("matching", {})
-        return Training(
-            float(content["displacement_from_base"]),
-            float(content["kl_from_base"]["value"]),
-            matching["by"] if matching else "",
-            abs(float(matching["relative_gap"])) if matching else float("nan"),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TableError(f"{path}: unreadable training record ({error!r}); {fix}") from error
+    record = read_training_record(path)
+    missing = [key for key in ("displacement_from_base", "kl_from_base") if getattr(record, key) is None]
+    if missing:
+        raise TableError(f"{path} has no {' and no '.join(missing)}; {training_source(path).fix}")
+    matching = (record.matching.by, record.matching.relative_gap) if record.matching else ()
+    return Training(record.displacement_from_base, record.kl_from_base.value, *matching)

@@ -19,6 +19,11 @@ class FileError(ValueError):
     """A file is missing, unreadable or of other content; the message names it, what was expected and the fix."""
 
 
+def one_line(error: Exception) -> str:
+    """Return what an error says, without line breaks and with its kind where it says nothing."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 class FileSource(NamedTuple):
     """The description of a file for its reader: what it holds, how it is made again, and the error that says so."""
 

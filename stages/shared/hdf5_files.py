@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from stages.shared.digests import DigestError, append_digest, require_digest
-from stages.shared.files import FileSource, atomic
+from stages.shared.files import FileSource, atomic, one_line
 
 # Chunks of what is written at once: 1 MiB.
 CHUNK_BYTES = 2**20
@@ -47,7 +47,9 @@ def read_hdf5(path: Path, source: FileSource) -> Iterator[h5py.File]:
     except (OSError, KeyError, RuntimeError, DigestError) as error:  # what h5py raises on damaged bytes
         if getattr(error, "errno", None) in LOCKED or "unable to lock file" in str(error):
             raise source.error(f"{path} is being written, or locked, by another process: wait until it ends") from error
-        raise source.error(f"{path} is truncated, damaged, or not {source.contents} ({error}); {source.fix}") from error
+        raise source.error(
+            f"{path} is truncated, damaged, or not {source.contents} ({one_line(error)}); {source.fix}"
+        ) from error
 
 
 def add_dataset(group: h5py.Group, name: str, values: np.ndarray) -> h5py.Dataset:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from stages.shared.files import FileSource
+from stages.shared.files import FileSource, one_line
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -29,7 +29,7 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
 
-def read_text(path: Path, source: FileSource) -> str:
+def read_utf8(path: Path, source: FileSource) -> str:
     """Return the text of a UTF-8 file. Raises ``source.error`` naming the file, the first bad line and the fix."""
     if not path.is_file():
         raise source.error(f"{path} not found: expected {source.contents}; {source.fix}")
@@ -37,23 +37,29 @@ def read_text(path: Path, source: FileSource) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise source.error(f"{path} cannot be read ({error}); {source.fix}") from error
+    return decode_text(content, str(path), source)
+
+
+def decode_text(content: bytes, location: str, source: FileSource) -> str:
+    """Return UTF-8 bytes as text, without a mark of byte order, lines ended by a newline alone."""
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
+        line = content[: error.start].count(b"\n")
+        place = f"{location}, line {line + 1}" if b"\n" in content[:-1] else location
         raise source.error(
-            f"{path}, line {line} is not UTF-8 (byte {content[error.start]:#04x}): expected {source.contents}; {source.fix}"
+            f"{place} is not UTF-8 (byte {content[error.start]:#04x}): expected {source.contents}; {source.fix}"
         ) from error
 
 
 def read_json(path: Path, schema: type[Content], source: FileSource) -> Content:
     """Return the content of a JSON file, validated. Raises ``source.error`` naming the file, what is wrong and the fix."""
-    return parse_json(read_text(path, source), schema, str(path), source)
+    return parse_json(read_utf8(path, source), schema, str(path), source)
 
 
 def read_json_lines(path: Path, schema: type[Content], source: FileSource) -> list[Content]:
     """Return the content of every line that is not blank, validated. Raises ``source.error`` naming the line."""
-    lines = read_text(path, source).split("\n")  # not splitlines: text may hold U+2028
+    lines = read_utf8(path, source).split("\n")  # not splitlines: text may hold U+2028
     return [
         parse_json(line, schema, f"{path}, line {number}", source)
         for number, line in enumerate(lines, 1)
@@ -70,18 +76,18 @@ def parse_json(text: str, schema: type[Content], location: str, source: FileSour
         return TypeAdapter(schema).validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        shown = "" if first["type"] == "missing" else f" (found {_shown(first['input'])})"
-        problem = f"{key or 'the content'}: {first['msg']}{shown}"
+        key = ".".join(_shown(part).strip("'") for part in first["loc"])
+        shown = f" (found {_shown(first['input'])})"
+        problem = f" has no {key}" if first["type"] == "missing" else f": {key or 'the content'}: {first['msg']}{shown}"
     except json.JSONDecodeError as error:
-        problem = f"is not JSON ({error.msg}, column {error.colno}): cut off or damaged"
+        problem = f" is not JSON ({error.msg}, column {error.colno}): cut off or damaged"
     except UnicodeEncodeError:
-        problem = "has half of a surrogate pair, which is no character"
+        problem = " has half of a surrogate pair, which is no character"
     except RecursionError:
-        problem = "is nested too deeply"
+        problem = " is nested too deeply"
     except ValueError as error:  # a key twice, a number that is none, too many digits
-        problem = str(error)
-    raise source.error(f"{location} {problem}; expected {source.contents}; {source.fix}")
+        problem = f" {one_line(error)}"
+    raise source.error(f"{location}{problem}; expected {source.contents}; {source.fix}")
 
 
 def _shown(value: Any) -> str:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from stages.shared.digests import BLANK, fill_digest, require_digest
-from stages.shared.files import FileError, FileSource, atomic_folder
+from stages.shared.files import FileError, FileSource, atomic_folder, one_line
 
 
 class TableError(FileError):
@@ -29,9 +29,7 @@ def write_table(path: Path, table: pd.DataFrame, belongs_to: str) -> None:
     fill_digest(path)
 
 
-def read_table(
-    path: Path, source: FileSource, belongs_to: str, columns: Sequence[str] | None = None
-) -> pd.DataFrame:
+def read_table(path: Path, source: FileSource, belongs_to: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Return what `write_table` wrote, or some of its columns.
 
     Raises ``source.error`` with its fix where the file is missing, damaged, lacks a column, or belongs to another.
@@ -45,7 +43,9 @@ def read_table(
         if missing := sorted(set(columns or ()) - set(content.column_names)):
             raise KeyError(f"no column {', '.join(missing)}")
     except (OSError, ValueError, KeyError) as error:  # what pyarrow raises on damaged bytes
-        raise source.error(f"{path} is truncated, damaged, or not {source.contents} ({error}); {source.fix}") from error
+        raise source.error(
+            f"{path} is truncated, damaged, or not {source.contents} ({one_line(error)}); {source.fix}"
+        ) from error
     if recorded != belongs_to:
         raise source.error(f"{path} belongs to {recorded}, expected {belongs_to}; {source.fix}")
     return content.to_pandas()
@@ -80,9 +80,7 @@ class Tables(NamedTuple):
         with atomic_folder(folder) as temporary:
             self.write_into(temporary, folder.name, tables)
 
-    def write_into(
-        self, folder: Path, final_name: str, tables: Mapping[str, pd.DataFrame | Sequence[Mapping]]
-    ) -> None:
+    def write_into(self, folder: Path, final_name: str, tables: Mapping[str, pd.DataFrame | Sequence[Mapping]]) -> None:
         """Write tables into a ``folder`` that does not yet stand under its ``final_name``."""
         for name, rows in tables.items():
             write_table(folder / f"{name}.parquet", self.typed(name, rows), f"{final_name}/{name}")
@@ -101,8 +99,12 @@ class Tables(NamedTuple):
         source = FileSource(f"a table of {self.contents}", self.fix(folder), TableError)
         table = read_table(path, source, f"{folder.name}/{name}", columns)
         if columns is None and list(table) != list(self.columns[name]):
-            raise TableError(f"{path} has the columns {list(table)}, expected {list(self.columns[name])}; {self.fix(folder)}")
-        if unlike := [c for c in table if str(table[c].dtype) != str(pd.api.types.pandas_dtype(self.columns[name].get(c)))]:
+            raise TableError(
+                f"{path} has the columns {list(table)}, expected {list(self.columns[name])}; {self.fix(folder)}"
+            )
+        if unlike := [
+            c for c in table if str(table[c].dtype) != str(pd.api.types.pandas_dtype(self.columns[name].get(c)))
+        ]:
             raise TableError(f"{path}: the columns {unlike} have other types than {name} declares; {self.fix(folder)}")
         return table
 

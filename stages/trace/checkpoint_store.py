@@ -28,9 +28,7 @@ def restore(folder: Path) -> CheckpointResult | None:
     if not folder.is_dir():
         return None
     source = FileSource("what was measured of a checkpoint", f"remove {folder}, and it is measured again")
-    tables = {
-        name: read_table(folder / f"{name}.parquet", source, f"{folder.name}/{name}") for name in PER_CHECKPOINT
-    }
+    tables = {name: read_table(folder / f"{name}.parquet", source, f"{folder.name}/{name}") for name in PER_CHECKPOINT}
     with read_hdf5(folder / SPECTRA, source) as file:
         spectra = {
             (level, site, int(layer)): (dataset[()], int(dataset.attrs["n"]))

@@ -138,7 +138,10 @@ def test_a_missing_file_names_the_stage_that_makes_it(tmp_path):
 def test_a_truncated_file(path, kept):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
-    with pytest.raises(ActivationError, match=r"logic.h5 is truncated, damaged, or not the activations of one model.*dvc repro collect@sft-0"):
+    with pytest.raises(
+        ActivationError,
+        match=r"logic.h5 is truncated, damaged, or not the activations of one model.*dvc repro collect@sft-0",
+    ):
         store.read_header(path)
 
 

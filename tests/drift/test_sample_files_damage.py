@@ -82,7 +82,9 @@ def test_a_file_cut_anywhere_is_refused_by_every_reader(path, share):
         lambda: read_values(path, "final", "one"),
         lambda: have_same_tokens(path, path, ["one"], []),
     ):
-        with pytest.raises(SampleError, match="gpt2.h5 is truncated, damaged, or not the sampled tokens .*dvc repro drift"):
+        with pytest.raises(
+            SampleError, match="gpt2.h5 is truncated, damaged, or not the sampled tokens .*dvc repro drift"
+        ):
             read()
 
 

@@ -14,6 +14,7 @@ from stages.paradigms import measure, measure_jobs
 from stages.paradigms.tables import RECORD_COLUMNS, RECORD_TABLES
 from stages.shared.params import ParamsError
 from stages.shared.tables import TableError
+from tests.support.damage import edited_hdf5
 
 N, D, LAYERS, TASKS, SITES = 64, 12, 3, ("logic", "strings"), ("resid_mid", "resid_post")
 PARAMS = {

@@ -12,6 +12,7 @@ from stages.paradigms.params import Hypotheses
 from stages.paradigms.tables import RECORD_COLUMNS, RECORD_TABLES
 from stages.shared.params import ParamsError, load
 from stages.shared.tables import TableError
+from tests.support.damage import rewrite_table
 
 TASKS, LAYERS, DRAWS, N = ("logic", "strings"), 4, 60, 1000
 TOTAL = {"name": "more_than_sft", "quantity": "preservation_index", "more": "rl_zero", "less": "sft", "effect": "total"}
@@ -307,7 +308,7 @@ def test_a_site_without_records_or_half_samples_names_the_parameter(study):
     with pytest.raises(TableError, match="no records at resid_mid for logic, strings"):
         run(study, site="resid_mid")
     path = stage.RECORDS / "sft-s0" / "replicates.parquet"
-    pd.read_parquet(path).iloc[:0].to_parquet(path)
+    rewrite_table(path, lambda table: table.iloc[:0])
     with pytest.raises(TableError, match="add resid_post to measure.interval_sites"):
         run(study)
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from stages.shared.tables import TableError, Tables
-from tests.support.damage import edited_table, flip
+from tests.support.damage import flip, rewrite_table
 
 COLUMNS = {
     "records": {"model": "str", "layer": "int64", "value": "float64"},
@@ -50,7 +50,9 @@ def test_a_missing_and_a_damaged_table_are_named_with_the_fix(tmp_path):
     TABLES.write(tmp_path / "a", ROWS)
     path = tmp_path / "a/records.parquet"
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(TableError, match="records.parquet is truncated, damaged, or not a table of a study .*dvc repro measure@a"):
+    with pytest.raises(
+        TableError, match="records.parquet is truncated, damaged, or not a table of a study .*dvc repro measure@a"
+    ):
         TABLES.read(tmp_path / "a", "records")
 
 
@@ -70,11 +72,9 @@ def test_the_table_of_another_and_one_of_other_columns_are_refused(tmp_path):
     with pytest.raises(TableError, match="belongs to a/records, expected b/records; .*dvc repro measure@b"):
         TABLES.read(tmp_path / "b", "records")
     (tmp_path / "b").rename(tmp_path / "a")
-    with edited_table(tmp_path / "a/records.parquet") as table:
-        table["layer"] = table["layer"].astype(str)
+    rewrite_table(tmp_path / "a/records.parquet", lambda table: table.astype({"layer": str}))
     with pytest.raises(TableError, match="columns .'layer'. have other types than records declares"):
         TABLES.read(tmp_path / "a", "records")
-    with edited_table(tmp_path / "a/records.parquet") as table:
-        del table["layer"]
+    rewrite_table(tmp_path / "a/records.parquet", lambda table: table.drop(columns="layer"))
     with pytest.raises(TableError, match="expected .'model', 'layer', 'value'."):
         TABLES.read(tmp_path / "a", "records")

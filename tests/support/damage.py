@@ -1,6 +1,6 @@
 """Damage files as a bad disk or a hand does: flip one bit, or edit and seal again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,13 +21,10 @@ def edited_hdf5(path: Path) -> Iterator[h5py.File]:
     append_digest(path)
 
 
-@contextmanager
-def edited_table(path: Path) -> Iterator[pd.DataFrame]:
-    """Yield a table to change in place; it is written anew for the folder that it belonged to."""
-    table = pd.read_parquet(path)
+def rewrite_table(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Put ``change`` of a table in its place, for the folder that it belonged to."""
     belongs_to = parquet.read_schema(path).metadata[b"belongs_to"].decode()
-    yield table
-    write_table(path, table, belongs_to)
+    write_table(path, change(pd.read_parquet(path)), belongs_to)
 
 
 def flip(content: bytes, bit: int) -> bytes:

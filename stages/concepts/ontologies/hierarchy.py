@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.shared.files import write_json
+from stages.shared.files import FileSource, write_json
+from stages.shared.json_files import Record, read_json
 
 
 class OntologyError(ValueError):
@@ -116,6 +116,22 @@ def hold_out(words: Mapping[str, str], share: float, seed: int) -> frozenset[str
     return frozenset(held_out)
 
 
+class KindRow(Record):
+    kind: str
+    above: str | None
+
+
+class WordRow(Record):
+    word: str
+    kind: str
+    held_out: bool
+
+
+class HierarchyFile(Record):
+    kinds: list[KindRow]
+    words: list[WordRow]
+
+
 def write_hierarchy(path: Path, hierarchy: Hierarchy) -> None:
     """Write the hierarchy as JSON: ``kinds``, rows of kind and above, and ``words``, rows of word, kind and held_out."""
     kinds = [{"kind": kind, "above": upper} for kind, upper in hierarchy.kinds.items()]
@@ -127,15 +143,14 @@ def write_hierarchy(path: Path, hierarchy: Hierarchy) -> None:
 
 def read_hierarchy(path: Path, least: int) -> Hierarchy:
     """Read what `write_hierarchy` wrote; OntologyError where the file is missing, cut off, or no hierarchy."""
-    if not path.is_file():
-        raise OntologyError(f"{path} not found: run `dvc repro concepts-prepare` or `dvc pull {path}`")
+    fix = f"run `dvc repro concepts-prepare`, or restore it with `dvc checkout {path}`"
+    content = read_json(path, HierarchyFile, FileSource("a hierarchy of kinds and words", fix, OntologyError))
+    kinds = {row.kind: row.above for row in content.kinds}
+    words = {row.word: row.kind for row in content.words}
+    if (len(kinds), len(words)) != (len(content.kinds), len(content.words)):
+        raise OntologyError(f"{path}: a kind or a word stands twice; {fix}")
+    held_out = frozenset(row.word for row in content.words if row.held_out)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        kinds = {row["kind"]: row["above"] for row in content["kinds"]}
-        words = {row["word"]: row["kind"] for row in content["words"]}
-        held_out = frozenset(row["word"] for row in content["words"] if row["held_out"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise OntologyError(
-            f"{path} is no complete hierarchy ({error!r}): restore it with `dvc checkout {path}`"
-        ) from error
-    return checked_hierarchy(kinds, words, held_out, least)
+        return checked_hierarchy(kinds, words, held_out, least)
+    except OntologyError as error:
+        raise OntologyError(f"{path}: {error}; {fix}") from error

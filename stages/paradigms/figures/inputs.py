@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
+from stages.organisms.training_records import read_training_record
 from stages.paradigms.params import MeasureParams, PerturbParams, perturbed_models
 from stages.paradigms.perturbed_records import read_perturbed
 from stages.paradigms.tables import PROBE_TABLES, RECORD_TABLES
@@ -59,7 +59,7 @@ def read_inputs(study: Study, measure: MeasureParams, perturb: PerturbParams) ->
     probes = [gather(name, recipes, PROBES, PROBE_TABLES.read) for name in ("sensitivity", "weights")]
     moved = {model: recipes[model] for model in perturbed_models(perturb, study) if model in recipes}
     trained = {
-        name: json.loads(require_file(METRICS / f"{name}.json").read_text(encoding="utf-8"))
+        name: read_training_record(require_file(METRICS / f"{name}.json")).model_dump(exclude_unset=True)
         for name in organism_models(study)
     }
     curves = [
