@@ -13,7 +13,9 @@ One HDF5 file per (model, task), `data/activations/{model}/{task}.h5`:
     attributes of the root                     the other fields of `ActivationHeader`
 
 Hook names are those of TransformerLens. Values are never float16 (the residuals of models trained in
-bfloat16 exceed its 65 504) and never NaN or infinite: both are refused on writing and on reading.
+bfloat16 exceed its 65 504), never NaN or infinite, and the norms of rows lie within the bounds of the header: all
+are refused on writing and on reading. So is a flipped bit, on reading (`stages.shared.hdf5_files`), and a file that is
+of another model or task than its path says.
 A file under its final name is complete, and writing the same values again gives the same bytes.
 Datasets are compressed by bitshuffle with LZ4: whoever opens a file with h5py must import hdf5plugin first.
 """
@@ -22,7 +24,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -32,11 +34,14 @@ import hdf5plugin
 import numpy as np
 
 from stages.models.names import hook_name, stage_of
-from stages.shared.hdf5_files import atomic_hdf5
+from stages.shared.files import FileError, FileSource
+from stages.shared.hdf5_files import add_dataset, read_hdf5, write_hdf5
 from stages.shared.registry import did_you_mean
 
 FORMAT_VERSION = 3
 CHUNK_VALUES = 2**18  # values in one compressed chunk: 1 MiB of float32
+# Rounding to bfloat16 can lengthen a row by so much.
+ROUNDING = 2**-7
 COMPARED = (
     "task",
     "prompt_ids",
@@ -56,7 +61,7 @@ CONDITIONS = ("prompt_format", "precision")
 FIX = "rebuild it with `dvc repro {stage}`, or fetch it with `dvc pull`"
 
 
-class ActivationError(ValueError):
+class ActivationError(FileError):
     """An activation file or request is unusable; the message names it, what was expected and the fix."""
 
 
@@ -94,6 +99,8 @@ class ActivationHeader:
     """Storage of all_tokens; what has one row per prompt is stored as float32."""
     chat_date: str = ""
     """Day on which a chat template was filled in, where prompts stand in one."""
+    norm_high: float = 1e6
+    """Largest Euclidean norm of a row: `collect.quality.norm_high`."""
     format_version: int = FORMAT_VERSION
 
 
@@ -135,14 +142,14 @@ def write(
         raise ActivationError(
             f"{path}: offsets and mask are expected with all_tokens, and only then (aggregations: {header.aggregations})"
         )
-    with atomic_hdf5(path) as file:
+    with write_hdf5(path) as file:
         _write_header(file, header)
         if offsets is not None:
-            file.create_dataset("all_tokens/offsets", data=np.asarray(offsets, np.int64))
-            file.create_dataset("all_tokens/mask", data=np.asarray(mask, bool))
+            add_dataset(file, "all_tokens/offsets", np.asarray(offsets, np.int64))
+            add_dataset(file, "all_tokens/mask", np.asarray(mask, bool))
         if len(token_ids):
-            file.create_dataset("token_ids/ids", data=np.concatenate(token_ids).astype(np.int64))
-            file.create_dataset("token_ids/lengths", data=np.array([len(ids) for ids in token_ids], np.int64))
+            add_dataset(file, "token_ids/ids", np.concatenate(token_ids).astype(np.int64))
+            add_dataset(file, "token_ids/lengths", np.array([len(ids) for ids in token_ids], np.int64))
         written = {_write_block(path, file, header, block, offsets) for block in blocks}
         if missing := sorted(set(_promised(header)) - written):
             raise ActivationError(
@@ -173,7 +180,7 @@ def read_site(path: Path, aggregation: str, site: str, layer: int) -> np.ndarray
         for rows in _slices(dataset):
             chunk = buffer[: rows.stop - rows.start]
             dataset.read_direct(chunk, rows)
-            _require_finite(path, name, chunk, rows.start, header, offsets)
+            _require_sound(path, name, chunk, rows.start, header, offsets)
             _as_float32(chunk, values[rows])
     return values
 
@@ -254,7 +261,7 @@ def _write_header(file: h5py.File, header: ActivationHeader) -> None:
     values = asdict(header)
     # A dataset, not an attribute: an attribute ends at 64 KiB.
     ids = [identifier.encode() for identifier in values.pop("prompt_ids")]
-    file.create_dataset("prompt_ids", data=np.array(ids, dtype=h5py.string_dtype(length=max(map(len, ids), default=1))))
+    add_dataset(file, "prompt_ids", np.array(ids, dtype=h5py.string_dtype(length=max(map(len, ids), default=1))))
     for name, value in values.items():
         # JSON for what HDF5 has no plain type for
         file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, (dict, tuple)) else value
@@ -277,12 +284,13 @@ def _write_block(
         shape=block.values.shape,
         dtype=block.values.dtype,
         chunks=(max(1, min(block.values.shape[0], CHUNK_VALUES // header.d_model)), header.d_model),
+        fletcher32=True,
         **hdf5plugin.Bitshuffle(cname="lz4"),
         track_times=False,
     )
     for rows in _slices(dataset):
         piece = block.values[rows]
-        _require_finite(path, name, piece, rows.start, header, offsets)
+        _require_sound(path, name, piece, rows.start, header, offsets)
         dataset[rows] = piece
     return name
 
@@ -293,17 +301,10 @@ def _slices(dataset: h5py.Dataset) -> Iterator[slice]:
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
+def _open(path: Path) -> AbstractContextManager[h5py.File]:
     path = Path(path)
     fix = FIX.format(stage=stage_of("collect", path.parent.name))
-    if not path.is_file():
-        raise ActivationError(f"{path} not found: expected the activations of one model on one task; {fix}")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, KeyError, RuntimeError) as error:  # what h5py raises on damaged bytes
-        raise ActivationError(f"{path} is truncated or no HDF5 file ({error}); {fix}") from error
+    return read_hdf5(path, FileSource("the activations of one model on one task", fix, ActivationError))
 
 
 def _read_header(path: Path, file: h5py.File) -> ActivationHeader:
@@ -315,6 +316,10 @@ def _read_header(path: Path, file: h5py.File) -> ActivationHeader:
         raise ActivationError(f"{path}: the header lacks {', '.join(missing)}; {fix}")
     values = {name: _attribute(file.attrs[name], field.type) for name, field in stored.items()}
     header = ActivationHeader(prompt_ids=tuple(file["prompt_ids"].asstr()[:]), **values)
+    if (header.model, header.task) != (Path(path).parent.name, Path(path).stem):
+        raise ActivationError(
+            f"{path} holds the activations of {header.model} on {header.task}, not of {Path(path).parent.name} on {Path(path).stem}; {fix}"
+        )
     if absent := [name for name in _promised(header) if name not in file]:
         raise ActivationError(f"{path}: {len(absent)} datasets are missing, the first is {absent[0]}; {fix}")
     return header
@@ -324,6 +329,8 @@ def _attribute(value, annotation: str):
     """Return an attribute as the type that ActivationHeader declares."""
     if annotation == "int":
         return int(value)
+    if annotation == "float":
+        return float(value)
     if annotation == "str":
         return value
     decoded = json.loads(value)
@@ -353,21 +360,32 @@ def _require_form(
         raise ActivationError(f"{path}: {name} has shape {values.shape}, expected {(rows, header.d_model)}")
 
 
-def _require_finite(
+def _require_sound(
     path: Path, name: str, piece: np.ndarray, start: int, header: ActivationHeader, offsets: np.ndarray | None
 ) -> None:
-    """Raise ActivationError naming the first bad prompt where ``piece``, the rows from ``start``, is not finite."""
+    """Raise ActivationError naming the first bad prompt where ``piece``, the rows from ``start``, is not finite or too long."""
     # NaN and infinity are the largest numbers when bits are read as integers: several times faster than isfinite.
     half = piece.dtype == np.uint16
     infinity, without_sign = (np.uint16(0x7F80), 0x7FFF) if half else (np.uint32(0x7F800000), 0x7FFFFFFF)
     size = piece.view(infinity.dtype) & without_sign
-    if size.max(initial=0) < infinity:
+    # The value that alone, as every value of a row, keeps the norm within the bound: most pieces need no norm.
+    harmless = np.array([header.norm_high / header.d_model**0.5], np.float32).view(np.uint32)[0] >> (16 if half else 0)
+    largest = size.max(initial=0)
+    if largest <= harmless:
         return
-    bad = (size >= infinity).any(axis=1)  # (rows,)
+    if largest >= infinity:
+        problem, bad = "is not finite", (size >= infinity).any(axis=1)  # (rows,)
+    else:
+        values = np.empty(piece.shape, np.float32)
+        _as_float32(piece, values)
+        norms = np.linalg.norm(values.astype(np.float64), axis=1)  # (rows,)
+        problem, bad = f"has norms above {header.norm_high:g}", norms > header.norm_high * (1 + ROUNDING)
+    if not bad.any():
+        return
     row = start + int(np.argmax(bad))
     prompt = row if offsets is None else int(np.searchsorted(offsets, row, side="right")) - 1
     raise ActivationError(
-        f"{path}: {name} is not finite, first at prompt {header.prompt_ids[prompt]} (row {row}); "
+        f"{path}: {name} {problem}, first at prompt {header.prompt_ids[prompt]} (row {row}); "
         f"collect in float32 or bfloat16, never float16, and check the weights: `dvc repro {stage_of('collect', header.model)}`"
     )
 

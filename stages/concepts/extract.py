@@ -70,7 +70,7 @@ def main(name: str, reference: str) -> None:
     effects = intervention_table(model, tokenizer, words, texts.hierarchy, documents, params)
     with atomic_folder(WORDS / name) as folder:
         write_states(folder / "states.h5", words)
-        WORD_TABLES.write_into(folder, {"interventions": ordered("interventions", effects.assign(model=name))})
+        WORD_TABLES.write_into(folder, name, {"interventions": ordered("interventions", effects.assign(model=name))})
     logging.info("%s: %d words of %d tokens, left out: %s", name, len(header.words), len(texts.emitted), texts.left_out)
 
 

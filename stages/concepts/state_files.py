@@ -9,7 +9,9 @@
     attributes             {state}: middle_rms; root: format_version, model, weight_hash, layer, words, templates,
                            left_out, questions, precision, library_versions
 
-A state is ``final`` or ``untrained``. A file under its final name is complete; equal values give equal bytes.
+A state is ``final`` or ``untrained``. A file under its final name is complete; equal values give equal bytes. A flipped
+bit is refused on reading (`stages.shared.hdf5_files`), as are values that are not finite or too large, and the file of
+another model.
 """
 
 from __future__ import annotations
@@ -21,14 +23,17 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from stages.shared.hdf5_files import atomic_hdf5
+from stages.shared.files import FileError, FileSource
+from stages.shared.hdf5_files import add_dataset, read_hdf5, write_hdf5
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Above it arithmetic has failed: massive activations stay near 1e5, second moments below its square.
+LARGEST = 1e8
 FINAL, UNTRAINED = "final", "untrained"
 FIX = "rebuild it with `dvc repro concepts-extract`, or fetch it with `dvc pull`"
 
 
-class ConceptStateError(ValueError):
+class ConceptStateError(FileError):
     """A file of words and states is missing, unreadable or of another study; the message names it and the fix."""
 
 
@@ -78,39 +83,49 @@ class Words(NamedTuple):
 
 def write_states(path: Path, words: Words) -> None:
     """Write the file, complete or not at all."""
-    with atomic_hdf5(path, track_order=True) as file:
+    with write_hdf5(path) as file:
         for name, value in (words.header._asdict() | {"format_version": FORMAT_VERSION}).items():
             file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
-        file.create_dataset("emitted", data=words.emitted, track_times=False)
-        file.create_dataset("row", data=words.row, track_times=False)
+        add_dataset(file, "emitted", words.emitted)
+        add_dataset(file, "row", words.row)
         for state, values in words.states.items():
             group = file.create_group(state)
             for name, value in values._asdict().items():
                 if isinstance(value, float):
                     group.attrs[name] = value
                 else:
-                    group.create_dataset(name, data=value, track_times=False)
+                    _require_sound(path, f"{state}/{name}", value)
+                    add_dataset(group, name, value)
 
 
 def read_words(path: Path) -> Words:
     """Read what `write_states` wrote; ConceptStateError where it is missing, cut off, or of another format."""
-    if not path.is_file():
-        raise ConceptStateError(f"{path} not found; {FIX}")
-    try:
-        with h5py.File(path) as file:
-            if (version := file.attrs.get("format_version")) != FORMAT_VERSION:
-                raise ConceptStateError(f"{path}: format_version {version}, expected {FORMAT_VERSION}; {FIX}")
-            header = WordsHeader(**{name: _attribute(file.attrs[name]) for name in WordsHeader._fields})
-            states = {name: _states(group) for name, group in file.items() if isinstance(group, h5py.Group)}
-            return Words(header, file["emitted"][()], file["row"][()], states)
-    except (OSError, KeyError) as error:  # what h5py raises on damaged bytes and on what is not there
-        raise ConceptStateError(f"{path} is no complete file of words and states ({error}); {FIX}") from error
+    with read_hdf5(path, FileSource("the words and states of a model", FIX, ConceptStateError)) as file:
+        if (version := file.attrs.get("format_version")) != FORMAT_VERSION:
+            raise ConceptStateError(f"{path}: format_version {version}, expected {FORMAT_VERSION}; {FIX}")
+        header = WordsHeader(**{name: _attribute(file.attrs[name]) for name in WordsHeader._fields})
+        if header.model != path.parent.name:
+            raise ConceptStateError(
+                f"{path} holds the words and states of {header.model}, not of {path.parent.name}; {FIX}"
+            )
+        states = {name: _states(path, group) for name, group in file.items() if isinstance(group, h5py.Group)}
+        return Words(header, file["emitted"][()], file["row"][()], states)
 
 
-def _states(group: h5py.Group) -> States:
-    return States(
-        **{name: group[name][()] for name in States._fields[:-1]}, middle_rms=float(group.attrs["middle_rms"])
-    )
+def _states(path: Path, group: h5py.Group) -> States:
+    arrays = {name: group[name][()] for name in States._fields[:-1]}
+    for name, values in arrays.items():
+        _require_sound(path, f"{group.name}/{name}", values)
+    return States(**arrays, middle_rms=float(group.attrs["middle_rms"]))
+
+
+def _require_sound(path: Path, name: str, values: np.ndarray) -> None:
+    """Raise ConceptStateError where ``values`` hold NaN, infinity, or what is too large; float64 are second moments."""
+    largest = LARGEST if values.dtype == np.float32 else LARGEST**2
+    if values.size and not (values.min() >= -largest and values.max() <= largest):  # NaN is neither
+        raise ConceptStateError(
+            f"{path}: {name} has values that are not finite or above {largest:g}: check the weights; {FIX}"
+        )
 
 
 def _attribute(value: Any) -> Any:

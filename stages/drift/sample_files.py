@@ -8,7 +8,8 @@
                             library_versions, chat_date
 
 A state is ``final``, ``step-{n}`` on the way to it, or ``untrained``. Rows are the same tokens in all states and all
-siblings. A file under its final name is complete; equal values give equal bytes.
+siblings. A file under its final name is complete; equal values give equal bytes. A flipped bit is refused on reading
+(`stages.shared.hdf5_files`), as are values that are not finite or larger than `LARGEST`, and the file of another model.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from stages.shared.hdf5_files import atomic_hdf5
+from stages.shared.files import FileError, FileSource
+from stages.shared.hdf5_files import add_dataset, read_hdf5, write_hdf5
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Above it arithmetic has failed: massive activations stay near 1e5.
+LARGEST = 1e8
 FINAL, UNTRAINED = "final", "untrained"
 FIX = "rebuild it with `dvc repro drift-measure`, which samples what is missing, or fetch it with `dvc pull`"
 
 
-class SampleError(ValueError):
+class SampleError(FileError):
     """A file of sampled tokens is missing, unreadable or not comparable; the message names it and the fix."""
 
 
@@ -74,20 +78,22 @@ def write_samples(
     The file appears as a whole, or not at all.
     """
     written = []
-    with atomic_hdf5(path, track_order=True) as file:
+    with write_hdf5(path) as file:
         for name, value in (header._asdict() | {"format_version": FORMAT_VERSION}).items():
             file.attrs[name] = json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
         for task, task_tokens in tokens.items():
             group = file.create_group(f"tokens/{task}")
             group.attrs["token_hash"] = task_tokens.token_hash
             for name in ("prompt", "position"):
-                group.create_dataset(name, data=getattr(task_tokens, name).astype(np.int64), track_times=False)
+                add_dataset(group, name, getattr(task_tokens, name).astype(np.int64))
         for state, values in states:
             group = file.create_group(state.name)
             for name in ModelState._fields[1:]:
                 group.attrs[name] = getattr(state, name)
             for task, task_values in values.items():
-                group.create_dataset(task, data=task_values.astype(np.float32), track_times=False)
+                stored = task_values.astype(np.float32)
+                _require_sound(path, f"{state.name}/{task}", stored)
+                add_dataset(group, task, stored)
             written.append(state)
     return written
 
@@ -122,7 +128,9 @@ def read_tokens(path: Path, task: str) -> SampledTokens:
 def read_values(path: Path, state: str, task: str) -> np.ndarray:
     """Return the values (depths, rows, d_model) of one task in one state, float32."""
     with _open(path) as file:
-        return _values(file, path, state, task)[()]
+        values = _values(file, path, state, task)[()]
+    _require_sound(path, f"{state}/{task}", values)
+    return values
 
 
 def have_same_tokens(reference: Path, model: Path, tasks: Sequence[str], unlike: Sequence[str]) -> bool:
@@ -168,14 +176,19 @@ def _values(file: h5py.File, path: Path, state: str, task: str) -> h5py.Dataset:
     return file[f"{state}/{task}"]
 
 
+def _require_sound(path: Path, name: str, values: np.ndarray) -> None:
+    """Raise SampleError where ``values`` hold NaN, infinity, or more than `LARGEST`."""
+    if values.size and not (values.min() >= -LARGEST and values.max() <= LARGEST):  # NaN is neither
+        raise SampleError(
+            f"{path}: {name} has values that are not finite or above {LARGEST:g}: check the weights; {FIX}"
+        )
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
-    if not path.is_file():
-        raise SampleError(f"{path} not found; {FIX}")
-    try:
-        with h5py.File(path) as file:
-            if (version := file.attrs.get("format_version")) != FORMAT_VERSION:
-                raise SampleError(f"{path}: format_version {version}, expected {FORMAT_VERSION}; {FIX}")
-            yield file
-    except (OSError, KeyError) as error:  # what h5py raises on damaged bytes and on what is not there
-        raise SampleError(f"{path} is no complete file of sampled tokens ({error}); {FIX}") from error
+    with read_hdf5(path, FileSource("the sampled tokens of a model", FIX, SampleError)) as file:
+        if (version := file.attrs.get("format_version")) != FORMAT_VERSION:
+            raise SampleError(f"{path}: format_version {version}, expected {FORMAT_VERSION}; {FIX}")
+        if (model := file.attrs["model"]) != path.stem:
+            raise SampleError(f"{path} holds the sampled tokens of {model}, not of {path.stem}; {FIX}")
+        yield file

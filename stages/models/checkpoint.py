@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
 
 from stages.models.names import ORGANISM
+from stages.models.registry import Model
+from stages.shared.files import FileSource, write_json
+from stages.shared.json_files import Record, read_json
 
 MODELS = Path("data/models")
 POINTER = "model.json"
@@ -20,6 +24,8 @@ SMALL_FILES = ["*.json", "*.txt", "tokenizer.model", "*.jinja"]
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 GGUF = ".gguf"
 RETROFIT = "olmo2-retrofit"
+# The SHA-256 of every file of an organism's folder.
+DIGESTS = "digests.json"
 # An organism's folder holds the states saved along its training: checkpoints/step-N.
 CHECKPOINTS, STEP = "checkpoints", "step-"
 # The fields of a checkpoint that model.json holds.
@@ -28,6 +34,26 @@ RECORDED = ("paradigm", "resolved_revision", "weight_hash", "architecture", "pre
 
 class ModelError(ValueError):
     """A model cannot be found, fetched or loaded; the message names it, what was expected and the fix."""
+
+
+class Pointer(Model):
+    """The content of model.json: the entry of the registry, and what fetch resolved it to."""
+
+    resolved_revision: str = Field(min_length=1)
+    architecture: str = Field(min_length=1)
+    weight_hash: str = Field(pattern=r"^([0-9a-f]{64})?$")
+
+
+class WeightIndex(Record):
+    """The content of an index of weight files."""
+
+    weight_map: dict[str, Annotated[str, Field(pattern=r"^[^/\\]+\.safetensors$")]] = Field(min_length=1)
+
+
+class Configuration(Record):
+    """The content of config.json."""
+
+    model_type: str
 
 
 class Checkpoint(NamedTuple):
@@ -90,13 +116,46 @@ def find_checkpoint(name: str, models: Path = MODELS) -> Checkpoint:
         )
     if not (directory / POINTER).exists():
         return Checkpoint(name, directory, organism[1] if organism else "other", LOCAL, "", architecture(directory))
-    pointer = json.loads((directory / POINTER).read_text(encoding="utf-8"))
-    if "path" in pointer:
-        folder, gguf = local_files(name, pointer["path"])
+    pointer = read_pointer(directory)
+    if pointer.path is not None:
+        folder, gguf = local_files(name, pointer.path)
     else:
-        folder, gguf = download(pointer["hub"], pointer["resolved_revision"]), None
-    recorded = {key: pointer[key] for key in RECORDED if key in pointer}
+        folder, gguf = download(pointer.hub, pointer.resolved_revision), None
+    recorded = {key: getattr(pointer, key) for key in RECORDED}
     return Checkpoint(name=name, folder=folder, gguf=gguf, **recorded)
+
+
+def read_pointer(directory: Path) -> Pointer:
+    """Return what fetch recorded of the model in ``directory``. Raises ModelError naming the file and the stage."""
+    fix = f"run `dvc repro fetch@{directory.name}`"
+    return read_json(directory / POINTER, Pointer, FileSource("what fetch records of a model", fix, ModelError))
+
+
+def write_digests(folder: Path) -> None:
+    """Write the SHA-256 of every file of ``folder`` into it, for `require_digests`."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != DIGESTS)
+    write_json(folder / DIGESTS, {path.name: _file_digest(path) for path in paths})
+
+
+def require_digests(folder: Path) -> None:
+    """Raise ModelError unless the files of an organism's ``folder`` are those that its training wrote.
+
+    Folders of other origin have no list of digests.
+    """
+    if not (folder / DIGESTS).exists():
+        return
+    fix = "restore it with `dvc checkout`, or train it again with `dvc repro -f`"
+    for name, digest in read_json(
+        folder / DIGESTS, dict[str, str], FileSource("the digests of a model's files", fix, ModelError)
+    ).items():
+        path = folder / name
+        if not path.is_file() or _file_digest(path) != digest:
+            raise ModelError(f"{path} is missing or damaged: its bytes are not those that training wrote; {fix}")
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def local_files(name: str, path: str) -> tuple[Path, str | None]:
@@ -123,15 +182,18 @@ def weight_files(folder: Path, gguf: str | None = None) -> list[Path]:
         return [folder / SINGLE]
     if not (folder / INDEX).exists():
         raise ModelError(f"{folder} has no weights: expected {SINGLE} or {INDEX}{_other_files(folder)}")
-    paths = [
-        folder / name
-        for name in sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    ]
+    paths = [folder / name for name in _indexed(folder)]
     if missing := [path.name for path in paths if not path.exists()]:
         raise ModelError(
             f"{folder} lacks {len(missing)} of {len(paths)} weight files, e.g. {missing[0]}: copy or fetch it again"
         )
     return paths
+
+
+def _indexed(folder: Path) -> list[str]:
+    """Return the names of the weight files in the index, each in the folder itself."""
+    source = FileSource("an index with the weight_map of safetensors files", "copy or fetch it again", ModelError)
+    return sorted(set(read_json(folder / INDEX, WeightIndex, source).weight_map.values()))
 
 
 def _other_files(folder: Path) -> str:
@@ -146,6 +208,7 @@ def _other_files(folder: Path) -> str:
 
 def weight_hash(folder: Path, gguf: str | None = None) -> str:
     """Return the SHA-256 over the bytes of the weight files, one after the other."""
+    require_digests(folder)
     digest = hashlib.sha256()
     for path in weight_files(folder, gguf):
         with path.open("rb") as file:
@@ -157,13 +220,12 @@ def weight_hash(folder: Path, gguf: str | None = None) -> str:
 def same_weights(name: str, pointer: dict[str, object], models: Path = MODELS) -> list[str]:
     """Return the other fetched models with the weights of ``pointer`` under the same condition: some are published twice."""
 
-    def condition(fields: dict[str, object]) -> list[object]:
-        return [fields.get(key) for key in ("weight_hash", "precision", "prompt_format")]
+    def condition(fields: Pointer) -> list[object]:
+        return [getattr(fields, key) for key in ("weight_hash", "precision", "prompt_format")]
 
-    pointers = {
-        path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(models.glob(f"*/{POINTER}"))
-    }
-    return [model for model, fields in pointers.items() if model != name and condition(fields) == condition(pointer)]
+    this = Pointer.model_validate(pointer)
+    pointers = {path.parent.name: read_pointer(path.parent) for path in sorted(models.glob(f"*/{POINTER}"))}
+    return [model for model, fields in pointers.items() if model != name and condition(fields) == condition(this)]
 
 
 def architecture(folder: Path) -> str:
@@ -183,8 +245,9 @@ def read_config(folder: Path) -> dict:
         raise ModelError(
             f"{path} not found: expected a Hugging Face checkpoint (config.json, {SINGLE}, tokenizer.json)"
         )
-    config = json.loads(path.read_text(encoding="utf-8"))
-    if config.get("model_type") == RETROFIT:
+    source = FileSource("the configuration of a model, with its model_type", "copy or fetch it again", ModelError)
+    config = read_json(path, Configuration, source).model_dump()
+    if config["model_type"] == RETROFIT:
         config |= {"model_type": "olmo3", "architectures": ["Olmo3ForCausalLM"]}
     return config
 
@@ -215,11 +278,7 @@ def download(hub: str, commit: str) -> Path:
     with _explained(hub, commit):
         folder = Path(snapshot_download(hub, revision=commit, allow_patterns=SMALL_FILES))
         # Only the shards of the index: some OLMo 3 branches hold a second set.
-        names = (
-            json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-            if (folder / INDEX).exists()
-            else [SINGLE]
-        )
+        names = _indexed(folder) if (folder / INDEX).exists() else [SINGLE]
         return Path(snapshot_download(hub, revision=commit, allow_patterns=[*SMALL_FILES, *sorted(set(names))]))
 
 

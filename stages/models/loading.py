@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
@@ -30,8 +28,8 @@ from stages.models.tokenizers import read_tokenizer
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.bfloat16, "nf4": torch.bfloat16}
 PRECISIONS = tuple(DTYPES)
 QUANTISED = ("int8", "nf4")
-# Errors of the libraries on files that are truncated or not what they say.
-UNREADABLE = (OSError, ValueError, RuntimeError, LookupError, struct.error, SafetensorError)
+# The parsers of models and tokenizers raise anything on damaged bytes: TypeError, MemoryError, even plain Exception.
+UNREADABLE = Exception
 log = logging.getLogger(__name__)
 
 

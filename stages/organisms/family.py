@@ -11,11 +11,12 @@ import pandas as pd
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
+from stages.models.checkpoint import require_digests, saved_steps, step_folder, write_digests
 from stages.models.tokenizers import read_tokenizer
 from stages.organisms.evaluation import PromptEstimate, accuracy, displacement, gain, graded_samples, kl_divergence
 from stages.organisms.params import Evaluation, Target
-from stages.organisms.training_record import read_training_record, require_distance
-from stages.shared.files import atomic, write_json
+from stages.shared.files import FileSource, atomic, write_json
+from stages.shared.tables import TableError, read_table, write_table
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def load_organism(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         raise FileNotFoundError(
             f"{folder}/model.safetensors not found: run `dvc repro {name.rpartition('-s')[0]}` or `dvc pull {folder}`"
         )
+    require_digests(folder)
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype="float32",
@@ -87,19 +89,18 @@ def content_of(name: str) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def load_ancestors(parent: str, seed: int) -> Ancestors:
-    """Load the base of the family ``seed`` and, where it is another organism, the ``parent``."""
+def load_ancestors(parent: str, seed: int, rows: list[dict]) -> Ancestors:
+    """Load the base of the family ``seed`` and, where it is another organism, the ``parent``.
+
+    Raises TableError unless the base was evaluated on the prompts of ``rows``, on which the sibling will be.
+    """
     name = model_name("base", seed)
     base, _ = load_organism(name)
-    samples = pd.read_parquet(MODELS / name / SAMPLES)
+    path, fix = MODELS / name / SAMPLES, f"run the evaluation of both again: `dvc repro base@{seed}`"
+    samples = read_table(path, FileSource("the graded samples of an organism", fix, TableError), name)
+    if samples["id"].tolist() != [row["id"] for row in rows]:
+        raise TableError(f"{path}: the base was evaluated on other prompts than this model would be; {fix}")
     return Ancestors(base, samples, None if parent == "base" else load_organism(model_name(parent, seed))[0])
-
-
-def read_distance(name: str, quantity: str, parent: str) -> float:
-    """Return the ``displacement`` or ``kl`` from the ``parent`` that ``metrics/train/{name}.json`` reports."""
-    path = METRICS / f"{name}.json"
-    key = f"{quantity}_from_{'base' if parent == 'base' else 'parent'}"
-    return require_distance(read_training_record(path), key, path)
 
 
 def evaluate(
@@ -156,7 +157,9 @@ def write_organism(
     model.save_pretrained(folder)
     tokenizer.padding_side = "right"  # TRL turns it to the left for sampling
     tokenizer.save_pretrained(folder)
-    result.samples[["task", "id", "correct", "in_format", "tokens"]].to_parquet(folder / SAMPLES)
+    write_table(folder / SAMPLES, result.samples[["task", "id", "correct", "in_format", "tokens"]], name)
+    for written in (folder, *(step_folder(folder, step) for step in saved_steps(folder))):
+        write_digests(written)
     with atomic(CURVES / f"{name}.csv") as temporary:
         pd.DataFrame(result.curve).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
     write_json(METRICS / f"{name}.json", result.metrics)

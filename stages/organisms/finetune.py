@@ -9,6 +9,7 @@ import shutil
 
 from stages.organisms.evaluation import displacement, graded_samples, kl_divergence
 from stages.organisms.family import (
+    METRICS,
     MODELS,
     TASKS,
     TrainingResult,
@@ -19,7 +20,6 @@ from stages.organisms.family import (
     load_organism,
     model_name,
     quiet_libraries,
-    read_distance,
     write_organism,
 )
 from stages.organisms.finetuning import finetune, own_examples, worked_examples
@@ -27,6 +27,7 @@ from stages.organisms.matching import StopAtDistance
 from stages.organisms.params import Evaluation, Finetuning, load_recipe
 from stages.organisms.resumption import resumable
 from stages.organisms.trainer import SaveCheckpoints, TrainingRun, halving_steps
+from stages.organisms.training_records import read_distance
 from stages.shared.cells import recipe_of_cell
 from stages.shared.command import run_stage
 from stages.shared.files import atomic_folder
@@ -38,14 +39,9 @@ def main(organism: str, seed: int) -> None:
     quiet_libraries()
     params, evaluation = load_recipe(organism, Finetuning), load("organisms.evaluation", Evaluation)
     training_rows, held_out = read_tasks(TASKS, "train"), read_tasks(TASKS, "held_out", evaluation.prompts)
-    name, ancestors = model_name(organism, seed), load_ancestors(params.parent, seed)
+    name, ancestors = model_name(organism, seed), load_ancestors(params.parent, seed, held_out)
     model, tokenizer = load_organism(model_name(params.parent, seed))
     start = ancestors.start
-
-    if params.style == "own":
-        examples = own_examples(start, tokenizer, training_rows, params, evaluation.new_tokens, seed)
-    else:
-        examples = worked_examples(training_rows, params.style, params.steps * params.batch, seed)
 
     def kl_from_start(moved):
         samples = graded_samples(moved, tokenizer, held_out, evaluation, limit=evaluation.kl_prompts)
@@ -54,8 +50,13 @@ def main(organism: str, seed: int) -> None:
     distances = {"displacement": lambda moved: displacement(moved, start), "kl": kl_from_start}
     stop, quantity, target = None, params.stop and params.stop.by, None
     if params.stop is not None:
-        target = read_distance(model_name(params.stop.like, seed), quantity, params.parent)
+        target = read_distance(METRICS / f"{model_name(params.stop.like, seed)}.json", quantity, params.parent)
         stop = StopAtDistance(distances[quantity], target, params.stop.every)
+
+    if params.style == "own":
+        examples = own_examples(start, tokenizer, training_rows, params, evaluation.new_tokens, seed)
+    else:
+        examples = worked_examples(training_rows, params.style, params.steps * params.batch, seed)
 
     content = {"recipe": params.model_dump(), "evaluation": evaluation.model_dump(), "seed": seed, "target": target}
     content |= {"parent": content_of(model_name(params.parent, seed)), "examples": examples, "held_out": held_out}

@@ -35,7 +35,7 @@ def main(organism: str, seed: int) -> None:
     quiet_libraries()
     params, evaluation = load_recipe(organism, Reinforcement), load("organisms.evaluation", Evaluation)
     training_rows, held_out = read_tasks(TASKS, "train"), read_tasks(TASKS, "held_out", evaluation.prompts)
-    name, ancestors = model_name(organism, seed), load_ancestors(params.parent, seed)
+    name, ancestors = model_name(organism, seed), load_ancestors(params.parent, seed, held_out)
     model, tokenizer = load_organism(model_name(params.parent, seed))
 
     examples = training_prompts(training_rows, params.steps * params.prompts, seed)

@@ -76,6 +76,7 @@ def _header(
         library_versions=library_versions(LIBRARIES),
         all_tokens_dtype=params.all_tokens_dtype,
         chat_date=chat_date(checkpoint.prompt_format),
+        norm_high=params.quality.norm_high,
     )
 
 

@@ -174,7 +174,7 @@ def _wait(work: Work, missing: list[tuple[int, int]], submitted: list, cluster: 
 def _not_queued(jobs: set[str]) -> set[str]:
     """Return the jobs that Slurm neither runs nor will run; without accounting, submitit waits for a killed job for ever."""
     command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={os.getuid()}"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     return jobs - set(done.stdout.split()) if done.returncode == 0 else set()
 
 

@@ -5,6 +5,8 @@
                             {aggregation}_norms.npy  float64     (hooks, rows): Euclidean norms, before any rounding
                             {aggregation}_peaks.npy  float32     (hooks, rows): largest absolute value of the row
 
+Each ends in its digest (`stages.shared.digests`), which is checked when it is first read.
+
 The key is a hash of everything that the values depend on, so that a run killed at any moment finds what was
 complete and computes the rest, and nothing stale is ever taken. Shards stay until the scratch folder is removed.
 """
@@ -27,7 +29,8 @@ from stages.activations.positions import Reduced, gather_positions, hook_names
 from stages.activations.tokens import Tokens, batches
 from stages.models.capture import text_config
 from stages.models.checkpoint import Checkpoint, read_config
-from stages.shared.files import atomic_folder, reserve
+from stages.shared.digests import append_digest, require_digest
+from stages.shared.files import FileError, atomic_folder, reserve
 from stages.shared.scratch import scratch_key
 
 # Real tokens of a shard, at least: what a killed run loses at most.
@@ -140,8 +143,9 @@ class Sink:
         array[:, columns] = _stored(values, array.dtype)
 
     def close(self) -> None:
-        """Bring all bytes to the disk: a shard that is there stays whole when the machine goes down."""
+        """Add the digests, and bring all bytes to the disk: a shard that is there stays whole when the machine goes down."""
         for path in self.folder.iterdir():
+            append_digest(path)
             with path.open("rb") as file:
                 os.fsync(file)
 
@@ -182,6 +186,7 @@ class Merged:
     def __init__(self, plan: ShardPlan) -> None:
         self.plan = plan
         self._locations: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._checked: set[Path] = set()
 
     def norms(self, aggregation: str, hook: int) -> np.ndarray:
         """Return the Euclidean norm (rows,) of every row, float64."""
@@ -202,8 +207,20 @@ class Merged:
         return result
 
     def array(self, name: str, shard: int) -> np.ndarray:
-        """Return the array (hooks, rows of the shard, ...), mapped until it is let go."""
-        return np.load(self.plan.path(shard) / f"{name}.npy", mmap_mode="r")
+        """Return the array (hooks, rows of the shard, ...), mapped until it is let go.
+
+        Raises FileError where the file is missing or damaged.
+        """
+        path = self.plan.path(shard) / f"{name}.npy"
+        try:
+            if path not in self._checked:
+                require_digest(path)
+                self._checked.add(path)
+            return np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise FileError(
+                f"{path} is no sound shard ({error}): remove {path.parent}, and it is computed again"
+            ) from error
 
     def _locate(self, aggregation: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the shard and the row in it, (rows,) each, of every row in prompt order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.organisms.training_record import read_training_record, require_distance
+from stages.organisms.training_records import read_training_record, require_distance
 
 
 class Training(NamedTuple):
@@ -24,10 +24,6 @@ class Training(NamedTuple):
 def read_training(path: Path) -> Training:
     """Read the record `metrics/train/{model}.json` of an organism; raises TableError naming the file and the wrong key."""
     record = read_training_record(path)
-    matching = record.matching
-    return Training(
-        require_distance(record, "displacement_from_base", path),
-        require_distance(record, "kl_from_base", path),
-        "" if matching is None else matching.by,
-        float("nan") if matching is None else abs(matching.relative_gap),
-    )
+    matching = (record.matching.by, record.matching.relative_gap) if record.matching else ()
+    distances = [require_distance(record, key, path) for key in ("displacement_from_base", "kl_from_base")]
+    return Training(*distances, *matching)

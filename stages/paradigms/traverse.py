@@ -18,6 +18,7 @@ from stages.shared.command import run_stage
 from stages.shared.files import atomic, write_json
 from stages.shared.params import load
 from stages.shared.study import Study, all_tasks
+from stages.shared.tables import write_table
 from stages.statistics.half_sampling import partitions_for, quarters
 
 ACTIVATIONS, TABLES, METRICS = Path("data/activations"), Path("data/paths"), Path("metrics/paths")
@@ -29,7 +30,7 @@ def main(model: str, reference: str) -> None:
     params = load("paths", PathParams)
     rows = [row for task in all_tasks(load("study", Study)) for row in measure_task(task, model, reference, params)]
     with atomic(TABLES / f"{model}.parquet") as temporary:
-        pd.DataFrame(rows).to_parquet(temporary, index=False)
+        write_table(temporary, pd.DataFrame(rows), model)
     write_json(METRICS / f"{model}.json", path_metrics(rows))
     logging.info("%s against %s: %d rows", model, reference, len(rows))
 

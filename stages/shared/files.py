@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 SIGNIFICANT_DIGITS = 6
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -75,6 +76,25 @@ def _disk_watched(path: Path) -> Iterator[None]:
             raise
         elsewhere = getattr(error, "filename", None)  # such as a temporary file
         raise full_disk_error(Path(os.fsdecode(elsewhere)) if elsewhere else path, have) from error
+
+
+class FileError(ValueError):
+    """A file is missing, unreadable or of other content; the message names it, what was expected and the fix."""
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says, without line breaks and with its kind where it says nothing."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+class FileSource(NamedTuple):
+    """The description of a file for its reader: what it holds, how it is made again, and the error that says so."""
+
+    contents: str
+    """What it holds, with its article: "an activation file"."""
+    fix: str
+    """How it is made again: "rebuild it with `dvc repro ...`"."""
+    error: type[ValueError] = FileError
 
 
 @contextmanager

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stages.shared.files import atomic
+from stages.shared.files import FileError, FileSource, atomic
+from stages.shared.json_files import Record, read_json_lines
 
 TEXTS = Path("data/trace/texts")
 
 
-class TextFileError(ValueError):
+class TextFileError(FileError):
     """A text is missing or damaged; the message names the file, the line and the fix."""
+
+
+class TextRow(Record):
+    """A line of a text."""
+
+    text: str
 
 
 def write_text_documents(name: str, documents: list[str], folder: Path = TEXTS) -> None:
@@ -26,15 +33,8 @@ def read_text_documents(name: str, folder: Path = TEXTS) -> list[str]:
     Raises TextFileError naming the file, the line and the stage that writes it.
     """
     path = folder / f"{name}.jsonl"
-    if not path.is_file():
-        raise TextFileError(f"{path} not found: run `dvc repro trace-prepare` or `dvc pull {path}`")
-    documents = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            documents.append(json.loads(line)["text"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise TextFileError(
-                f"{path}, line {number} is no object with the key text: the file may be cut off; restore it with "
-                f"`dvc checkout {path}`"
-            ) from error
-    return documents
+    fix = f"run `dvc repro trace-prepare`, or restore it with `dvc checkout {path}`"
+    return [
+        row.text
+        for row in read_json_lines(path, TextRow, FileSource("an object with the key text", fix, TextFileError))
+    ]

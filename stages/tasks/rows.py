@@ -7,13 +7,25 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from stages.shared.files import atomic
+from pydantic import Field
+
+from stages.shared.files import FileSource, atomic
+from stages.shared.json_files import Record, read_json_lines
 from stages.tasks.item import Split, TaskError
 
 log = logging.getLogger(__name__)
 
 FOLDER = Path("data/tasks")
-REQUIRED = ("id", "prompt", "answer", "split")
+
+
+class TaskRow(Record):
+    """A line of a task file; worked solutions and what a task adds follow."""
+
+    id: str = Field(min_length=1)
+    prompt: str = Field(min_length=1)
+    answer: str
+    split: Split
+    __pydantic_extra__: dict[str, str | int] = Field(init=False)
 
 
 def write_rows(task: str, rows: list[dict], folder: Path = FOLDER) -> Path:
@@ -27,40 +39,31 @@ def write_rows(task: str, rows: list[dict], folder: Path = FOLDER) -> Path:
 
 
 def require_distinct(task: str, rows: list[dict]) -> None:
-    """Raise TaskError where an id occurs twice: no prompt may lie in two splits."""
-    repeated = [name for name, count in Counter(row["id"] for row in rows).items() if count > 1]
-    if repeated:
-        raise TaskError(
-            f"task {task!r}: {len(repeated)} ids occur twice, first {repeated[0]}: its prompts must be distinct"
-        )
+    """Raise TaskError where an id or a prompt occurs twice: no prompt may lie in two splits."""
+    for key in ("id", "prompt"):
+        repeated = [name for name, count in Counter(row[key] for row in rows).items() if count > 1]
+        if repeated:
+            raise TaskError(
+                f"task {task!r}: {len(repeated)} {key}s occur twice, first {repeated[0]!r:.80}: its prompts must be distinct"
+            )
 
 
 def read_rows(task: str, split: Split | None = None, folder: Path = FOLDER) -> list[dict]:
     """Return the rows of ``{folder}/{task}.jsonl``, each with its ``task``; of one split, or of all.
 
-    Raises TaskError naming the file, the line and what is missing.
+    Raises TaskError naming the file, the line and what was expected.
     """
     path = folder / f"{task}.jsonl"
-    if not path.exists():
-        raise TaskError(
-            f"{path} not found: run `dvc repro prepare@{task}` (`prepare-benchmark@{task}` for a published one) "
-            f"or `dvc pull {path}`"
-        )
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TaskError(
-                f"{path}, line {number} is not JSON ({error.msg}): the file may be cut off; "
-                f"restore it with `dvc checkout {path}`"
-            ) from error
-        missing = [key for key in REQUIRED if key not in row]
-        if missing:
-            raise TaskError(
-                f"{path}, line {number} has no {', '.join(missing)}: every line needs {', '.join(REQUIRED)}"
-            )
-        rows.append({**row, "task": task})
+    fix = (
+        f"run `dvc repro prepare@{task}` (`prepare-benchmark@{task}` for a published one), "
+        f"or restore it with `dvc checkout {path}`"
+    )
+    lines = read_json_lines(path, TaskRow, FileSource("a task row with id, prompt, answer, split", fix, TaskError))
+    rows = [{**row.model_dump(), "task": task} for row in lines]
+    try:
+        require_distinct(task, rows)
+    except TaskError as error:
+        raise TaskError(f"{path}: {error}; {fix}") from error
     chosen = [row for row in rows if split in (None, row["split"])]
     if not chosen:
         raise TaskError(f"{path} has no row of the split {split!r}: found {sorted({row['split'] for row in rows})}")

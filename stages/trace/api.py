@@ -15,11 +15,13 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
-from stages.shared.files import atomic
+from stages.shared.files import FileSource, atomic
+from stages.shared.json_files import parse_json, read_json
 from stages.trace.answers import CorpusError, joined, require_answer
 from stages.trace.params import Api
 from stages.trace.support import Match, support_row
@@ -33,6 +35,10 @@ OK, TOO_MANY_REQUESTS, SERVER_ERROR = 200, 429, 500
 CONJUNCTIONS = re.compile(r"(?<= AND) |(?<= OR) ")
 # Fields that a response must have, by query type; the rest, such as the latency, is dropped.
 RESPONSE_FIELDS = {"count": ("count", "token_ids"), "infgram_prob": ("prompt_cnt", "cont_cnt", "suffix_len")}
+
+
+class AnswerError(ValueError):
+    """An answer of the API is no JSON; it is asked for again."""
 
 
 class Client:
@@ -113,13 +119,13 @@ def post(settings: Api, request: dict) -> dict:
         try:
             status, text = _send(settings, request)
             if status == OK:
-                return json.loads(text)
+                return parse_json(text, Any, settings.url, FileSource("JSON", "try again", AnswerError))
             reason = f"status {status}: {text[:500].strip()}"
             if status < SERVER_ERROR and status != TOO_MANY_REQUESTS:
                 raise CorpusError(
                     f"{settings.url} refused {_short(request)} with {reason}; correct the index or the row"
                 )
-        except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
+        except (OSError, http.client.HTTPException, AnswerError) as error:
             reason = f"{type(error).__name__}: {error}"
         log.warning("%s, try %d of %d: %s", settings.url, attempt + 1, settings.tries, reason)
     raise CorpusError(
@@ -158,11 +164,5 @@ def _short(request: dict) -> str:
 def _read_cache(path: Path) -> dict[str, dict]:
     if not path.exists():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            return content
-        reason = f"a {type(content).__name__}, not an object"
-    except ValueError as error:
-        reason = str(error)
-    raise CorpusError(f"{path} is no cache of responses ({reason}): remove it, and they are asked for again")
+    source = FileSource("a cache of responses", "remove it, and they are asked for again", CorpusError)
+    return read_json(path, dict[str, dict[str, Any]], source)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from stages.activations.tokens import text_ids
 from stages.models.tokenizers import read_tokenizer
+from stages.shared.files import FileSource
+from stages.shared.json_files import decode_text, parse_json
+from stages.tasks.documents import TextRow
 from stages.trace.answers import CorpusError
 
 # Number of documents tokenised at once.
@@ -38,20 +40,17 @@ def read_documents(path: Path) -> Iterator[str]:
         raise CorpusError(f"{path}: unknown kind of file: expected .txt or .jsonl, one document a line")
     if not path.is_file():
         raise CorpusError(f"{path} is not a file in {Path.cwd()}: correct `file` of the corpus")
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
+    source = FileSource(
+        "an object with the key `text`" if path.suffix == ".jsonl" else "text", "correct it", CorpusError
+    )
+    with path.open("rb") as file:
+        for number, content in enumerate(file, 1):
+            line = decode_text(content, f"{path}, line {number}", source)
             if line.strip():
-                yield line.rstrip("\n") if path.suffix == ".txt" else _text(line, f"{path}, line {number}")
-
-
-def _text(line: str, location: str) -> str:
-    try:
-        text = json.loads(line)["text"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise CorpusError(f"{location}: expected an object with the key `text`, found {line[:80]!r}") from error
-    if not isinstance(text, str):
-        raise CorpusError(f"{location}: `text` is {text!r}, expected a string")
-    return text
+                line = line.rstrip("\n")
+                yield (
+                    line if path.suffix == ".txt" else parse_json(line, TextRow, f"{path}, line {number}", source).text
+                )
 
 
 def tokenised(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], special: bool = False) -> Iterator[list[int]]:

@@ -138,7 +138,9 @@ def part_bounds(size: int) -> list[tuple[int, int]]:
 
 
 def _run(indexer: Path, command: str, *arguments: str) -> None:
-    process = subprocess.run([str(indexer), command, *arguments], capture_output=True, text=True)
+    process = subprocess.run(
+        [str(indexer), command, *arguments], capture_output=True, encoding="utf-8", errors="replace"
+    )
     if process.returncode:
         raise CorpusError(
             f"{indexer.name} {command} failed with status {process.returncode}, for want of memory or space on the disk? "

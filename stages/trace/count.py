@@ -19,6 +19,7 @@ from stages.shared.cells import run_of
 from stages.shared.command import run_stage
 from stages.shared.files import atomic
 from stages.shared.params import load
+from stages.shared.tables import write_table
 from stages.tasks.rows import read_rows
 from stages.trace import api
 from stages.trace.answers import encode
@@ -44,7 +45,7 @@ def main(name: str) -> None:
     if is_base:
         require_declared(table)
     with atomic(NGRAMS / f"{name}.parquet") as temporary:
-        table.to_parquet(temporary, index=False)
+        write_table(temporary, table, name)
     logging.info("%s: %d of %d answers are in the corpus", name, (table["count"] > 0).sum(), len(table))
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from stages.models.names import stage_of
-from stages.shared.tables import TableError
+from stages.shared.files import FileSource
+from stages.shared.tables import TableError, read_table
 from stages.trace.lineage import Course
 from stages.trace.memorization import correlations, likelihoods_by_stratum, relations
 from stages.trace.params import PhaseParams
@@ -143,7 +144,6 @@ def _final_correlations(correlations: pd.DataFrame) -> dict[str, float]:
 
 def read_support(ngrams: Path, corpus: str) -> pd.DataFrame:
     """Return the table of one corpus; raises TableError naming the file and its stage."""
-    path = ngrams / f"{corpus}.parquet"
-    if not path.is_file():
-        raise TableError(f"{path} not found: run `dvc repro {stage_of('trace-count', corpus, 'corpus')}`")
-    return pd.read_parquet(path)
+    fix = f"rebuild it with `dvc repro {stage_of('trace-count', corpus, 'corpus')}`"
+    source = FileSource("the counts of answers in a corpus", fix, TableError)
+    return read_table(ngrams / f"{corpus}.parquet", source, corpus)

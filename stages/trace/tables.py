@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 import pandas as pd
 
 from stages.models.names import stage_of
-from stages.shared.files import atomic_folder
-from stages.shared.hdf5_files import atomic_hdf5
+from stages.shared.files import FileSource, atomic_folder
+from stages.shared.hdf5_files import add_dataset, read_hdf5, write_hdf5
 from stages.shared.tables import TableError, Tables
 
 # Columns and types of each table, in order. ``log_likelihood``: nats, summed over the answer's tokens; ``greedy``:
@@ -64,12 +63,13 @@ def write(folder: Path, checkpoints: pd.DataFrame, results: dict[int, Checkpoint
             parts = {step: result.tables[name] for step, result in results.items()}
             rows = [part.assign(step=step) for step, part in parts.items() if len(part)]
             tables[name] = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
-        TRACE_TABLES.write_into(temporary, tables)
-        with atomic_hdf5(temporary / SPECTRA, track_order=True) as file:
+        TRACE_TABLES.write_into(temporary, folder.name, tables)
+        with write_hdf5(temporary / SPECTRA) as file:
+            file.attrs["run"] = folder.name
             for step, result in results.items():
                 for key, (values, n) in result.spectra.items():
                     name = "/".join(str(part) for part in (step, *key))
-                    file.create_dataset(name, data=values, track_times=False).attrs["n"] = n
+                    add_dataset(file, name, values).attrs["n"] = n
 
 
 def read_spectra(folder: Path, level: str, site: str) -> pd.DataFrame:
@@ -79,17 +79,16 @@ def read_spectra(folder: Path, level: str, site: str) -> pd.DataFrame:
     """
     path = folder / SPECTRA
     fix = TRACE_TABLES.fix(folder)
-    if not path.is_file():
-        raise TableError(f"{path} not found; {fix}")
     parts = []
-    try:
-        with h5py.File(path) as file:
-            for step, group in file.items():
-                for layer, dataset in group[f"{level}/{site}"].items():
-                    values = dataset[()]
-                    ranks = np.arange(1, len(values) + 1)
-                    common = {"step": int(step), "layer": int(layer), "n": int(dataset.attrs["n"])}
-                    parts.append(pd.DataFrame({**common, "rank": ranks, "eigenvalue": values}))
-    except (OSError, KeyError) as error:
-        raise TableError(f"{path} holds no spectra of {level}, {site} ({error}); {fix}") from error
+    with read_hdf5(path, FileSource(f"the spectra of {level}, {site}", fix, TableError)) as file:
+        if file.attrs["run"] != folder.name:
+            raise TableError(f"{path} holds the spectra of {file.attrs['run']}, not of {folder.name}; {fix}")
+        for step, group in file.items():
+            for layer, dataset in group[f"{level}/{site}"].items():
+                values = dataset[()]
+                if not np.isfinite(values).all():
+                    raise TableError(f"{path}: {dataset.name} has eigenvalues that are not finite; {fix}")
+                ranks = np.arange(1, len(values) + 1)
+                common = {"step": int(step), "layer": int(layer), "n": int(dataset.attrs["n"])}
+                parts.append(pd.DataFrame({**common, "rank": ranks, "eigenvalue": values}))
     return pd.concat(parts, ignore_index=True)

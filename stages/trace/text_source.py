@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from stages.shared.files import FileSource
+from stages.shared.json_files import parse_json, read_utf8
 from stages.tasks.benchmarks.source import COMMIT, explain_hub_error
 from stages.trace.text_registry import FileText, HubText
 
@@ -92,10 +94,7 @@ def _file_documents(path: Path) -> Iterator[str]:
         raise TextError(f"{path} is not a file in {Path.cwd()}: correct `file`")
     if path.suffix not in (".txt", ".jsonl"):
         raise TextError(f"{path}: unknown kind of file: expected .txt or .jsonl")
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TextError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
+    content = read_utf8(path, FileSource("documents of text", "save it as UTF-8", TextError))
     if not content.strip():
         raise TextError(f"{path} is empty: expected documents, in .txt between blank lines, in .jsonl one to a line")
     return iter(re.split(r"\n\s*\n", content)) if path.suffix == ".txt" else _json_lines(path, content)
@@ -106,14 +105,9 @@ def _json_lines(path: Path, content: str) -> Iterator[str]:
         if not line.strip():
             continue
         source = f"{path}, line {number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TextError(
-                f"{source} is not JSON ({error.msg}): expected an object to a line, such as {{'text': ...}}"
-            ) from error
-        if not isinstance(row, dict):
-            raise TextError(f"{source} is not a JSON object: expected one with the key 'text'")
+        row = parse_json(
+            line, dict[str, Any], source, FileSource("an object with the key 'text'", "correct it", TextError)
+        )
         yield _text_of(row, "text", source, "rename it to 'text'")
 
 

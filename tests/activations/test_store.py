@@ -9,6 +9,8 @@ import pytest
 
 from stages.activations import store
 from stages.activations.store import ActivationError, ActivationHeader, Block
+from stages.shared.digests import append_digest
+from tests.support.damage import edited_hdf5, flip
 
 N, D, LAYERS = 5, 6, 2
 OFFSETS = np.array([0, 3, 4, 8, 10, 12])
@@ -76,8 +78,9 @@ def test_writing_twice_gives_the_same_bytes(path):
 def test_many_prompts_fit_the_header(tmp_path):
     ids = tuple(f"logic-{i:020d}" for i in range(5000))  # past the 64 KiB of an attribute
     header = replace(HEADER, prompt_ids=ids, aggregations=("last_token",), sites=("resid_post",), n_layers=1)
-    store.write(tmp_path / "a.h5", header, [Block("last_token", "resid_post", 0, np.zeros((5000, D), np.float32))])
-    assert store.read_header(tmp_path / "a.h5").prompt_ids == ids
+    path = tmp_path / "sft-s0" / "logic.h5"
+    store.write(path, header, [Block("last_token", "resid_post", 0, np.zeros((5000, D), np.float32))])
+    assert store.read_header(path).prompt_ids == ids
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,7 @@ def test_all_tokens_needs_offsets(tmp_path):
 
 
 def test_non_finite_values_are_refused_on_reading(path):
-    with h5py.File(path, "r+") as file:
+    with edited_hdf5(path) as file:
         file["last_token/blocks.0.hook_resid_mid"][2, 3] = np.nan
     with pytest.raises(ActivationError, match="blocks.0.hook_resid_mid is not finite, first at prompt c"):
         store.read_site(path, "last_token", "resid_mid", 0)
@@ -135,12 +138,15 @@ def test_a_missing_file_names_the_stage_that_makes_it(tmp_path):
 def test_a_truncated_file(path, kept):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
-    with pytest.raises(ActivationError, match=r"logic.h5 is truncated or no HDF5 file.*dvc repro collect@sft-0"):
+    with pytest.raises(
+        ActivationError,
+        match=r"logic.h5 is truncated, damaged, or not the activations of one model.*dvc repro collect@sft-0",
+    ):
         store.read_header(path)
 
 
 def test_another_format_version(path):
-    with h5py.File(path, "r+") as file:
+    with edited_hdf5(path) as file:
         file.attrs["format_version"] = 0
     with pytest.raises(ActivationError, match="format_version 0, expected 3.*dvc repro"):
         store.read_header(path)
@@ -149,17 +155,20 @@ def test_another_format_version(path):
 def test_an_hdf5_file_of_something_else(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = 1
+    with pytest.raises(ActivationError, match="or not the activations of one model on one task .it holds no digest"):
+        store.read_header(tmp_path / "a.h5")
+    append_digest(tmp_path / "a.h5")
     with pytest.raises(ActivationError, match="format_version None, expected 3"):
         store.read_header(tmp_path / "a.h5")
 
 
 def test_an_incomplete_file(path):
-    with h5py.File(path, "r+") as file:
+    with edited_hdf5(path) as file:
         del file["last_token/blocks.1.hook_resid_post"]
         del file.attrs["mask"]
     with pytest.raises(ActivationError, match="the header lacks mask"):
         store.read_header(path)
-    with h5py.File(path, "r+") as file:
+    with edited_hdf5(path) as file:
         file.attrs["mask"] = "none"
     with pytest.raises(
         ActivationError, match="1 datasets are missing, the first is last_token/blocks.1.hook_resid_post"
@@ -248,7 +257,7 @@ def half(tmp_path):
         HEADER, d_model=256, n_layers=1, aggregations=("all_tokens",), sites=("resid_post",), all_tokens_dtype="bfloat16",
         prompt_ids=("a", "b"),
     )  # fmt: skip
-    path = tmp_path / "sft-s0" / "half.h5"
+    path = tmp_path / "sft-s0" / "logic.h5"
 
     def write(**changed):
         block = Block("all_tokens", "resid_post", 0, changed.get("values", bits(values)))
@@ -277,3 +286,48 @@ def test_non_finite_bfloat16_is_refused(bad, half):
         write(values=stored)
     with pytest.raises(ActivationError, match="is float32, expected uint16"):
         write(values=values)
+
+
+@pytest.mark.parametrize("value", [1.4e34, -2e6, 1e20])
+def test_rows_that_are_too_long_are_refused_on_writing_and_on_reading(path, value):
+    values = np.zeros((N, D), np.float32)
+    values[2, 3] = value
+    message = "resid_mid has norms above 1e.06, first at prompt c"
+    with pytest.raises(ActivationError, match=message):
+        write(path, **{"last_token/blocks.0.hook_resid_mid": values})
+    with edited_hdf5(path) as file:
+        file["last_token/blocks.0.hook_resid_mid"][:] = values
+    with pytest.raises(ActivationError, match=message):
+        store.read_site(path, "last_token", "resid_mid", 0)
+
+
+def test_long_rows_within_the_bound_of_the_header_are_read(tmp_path):
+    header = replace(HEADER, norm_high=1e8)
+    long = np.full((N, D), 1e7, np.float32)
+    path = write(tmp_path / "sft-s0" / "logic.h5", header, **{"last_token/blocks.0.hook_resid_mid": long})
+    np.testing.assert_array_equal(store.read_site(path, "last_token", "resid_mid", 0), long)
+
+
+@pytest.mark.parametrize("place", ["base-s0/logic.h5", "sft-s0/strings.h5"])
+def test_the_file_of_another_model_or_task_is_refused(path, place):
+    other = path.parent.parent / place
+    other.parent.mkdir(exist_ok=True)
+    path.rename(other)
+    with pytest.raises(ActivationError, match="holds the activations of sft-s0 on logic, not of"):
+        store.read_header(other)
+
+
+def test_a_flipped_bit_anywhere_is_refused(path):
+    def read():
+        store.read_header(path)
+        store.read_offsets(path)
+        for block in blocks():
+            store.read_site(path, block.aggregation, block.site, block.layer)
+
+    whole = path.read_bytes()
+    for bit in np.random.default_rng(0).integers(8 * len(whole), size=200):
+        path.write_bytes(flip(whole, bit))
+        with pytest.raises(ActivationError, match=r"logic.h5.*dvc repro collect@sft-0"):
+            read()
+    path.write_bytes(whole)
+    read()

@@ -3,13 +3,14 @@
 import copy
 import json
 import math
+from typing import Any
 
 import pytest
 
-from stages.organisms import family
-from stages.organisms.training_record import read_training_record
+from stages.organisms.training_records import read_distance, read_training_record
 from stages.paradigms.training_metrics import read_training
-from stages.shared.json_text import parse_json
+from stages.shared.files import FileError, FileSource
+from stages.shared.json_files import parse_json
 from stages.shared.tables import TableError
 from tests.support.project import ROOT
 from tests.support.training_records import training_record
@@ -64,13 +65,12 @@ def test_no_number_outside_its_range_is_read(tmp_path, path):
     low = [] if path[-1] == "relative_gap" or path[0] in ("gain_over_base", "target") else [-1, -0.01]
     low += [] if path[0].startswith("displacement") else [None]  # as if there were none: see the next test
     for value in [math.nan, math.inf, -math.inf, 1e300, -1e300, -4, 10**400, "0.1", True, [], *low]:
-        with pytest.raises(TableError, match=r"sft-s0.json: no training record \(.*`dvc repro sft`"):
+        with pytest.raises(TableError, match=r"sft-s0.json.*; expected the record of a training; .*`dvc repro sft`"):
             read_training_record(written(tmp_path, changed(path, value)))
 
 
-@pytest.mark.parametrize("read", [read_training, lambda path: family.read_distance("sft-s0", "kl", "base")])
-def test_every_reader_refuses_it(tmp_path, monkeypatch, read):
-    monkeypatch.setattr(family, "METRICS", tmp_path)
+@pytest.mark.parametrize("read", [read_training, lambda path: read_distance(path, "kl", "base")])
+def test_every_reader_refuses_it(tmp_path, read):
     read(written(tmp_path, WHOLE))
     for content in (
         changed(("kl_from_base", "value"), -0.5), training_record(kl_from_base=None), WHOLE | {"kl_from_base": None}, "", "{", "[]", "null", "5",
@@ -83,13 +83,15 @@ def test_every_reader_refuses_it(tmp_path, monkeypatch, read):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"a": 1, "a": 2}', "the key 'a' stands twice"),
-        ('[{"b": {"c": 1, "d": 2, "c": 1}}]', "the key 'c' stands twice"),
-        ('{"a": NaN}', "NaN is no number of JSON"),
-        ('{"a": -Infinity}', "-Infinity is no number of JSON"),
+        ('{"a": 1, "a": 2}', "has the key 'a' twice"),
+        ('[{"b": {"c": 1, "d": 2, "c": 1}}]', "has the key 'c' twice"),
+        ('{"a": NaN}', "has the number 'NaN'"),
+        ('{"a": -Infinity}', "has the number '-Infinity'"),
+        ('{"a": 1e999}', "has the number '1e999'"),
     ],
 )
 def test_json_says_one_thing_once(text, message):
-    with pytest.raises(ValueError, match=message):
-        parse_json(text)
-    assert parse_json('{"a": [{"b": 1}, {"b": 2}]}') == {"a": [{"b": 1}, {"b": 2}]}
+    source = FileSource("JSON", "correct it")
+    with pytest.raises(FileError, match=message):
+        parse_json(text, Any, "a.json", source)
+    assert parse_json('{"a": [{"b": 1}, {"b": 2}]}', Any, "a.json", source) == {"a": [{"b": 1}, {"b": 2}]}

@@ -4,8 +4,6 @@ import json
 import shutil
 import weakref
 
-import h5py
-import hdf5plugin  # noqa: F401  (opens the compressed datasets)
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +14,7 @@ from stages.paradigms import measure, measure_jobs
 from stages.paradigms.tables import RECORD_COLUMNS, RECORD_TABLES
 from stages.shared.params import ParamsError
 from stages.shared.tables import TableError
+from tests.support.damage import edited_hdf5
 
 N, D, LAYERS, TASKS, SITES = 64, 12, 3, ("logic", "strings"), ("resid_mid", "resid_post")
 PARAMS = {
@@ -259,7 +258,7 @@ def test_too_few_prompts_for_another_k_is_a_missing_record(study):
 
 def edit(model, dataset, change):
     """Change a dataset of a file by hand, as no program of the pipeline does."""
-    with h5py.File(measure.ACTIVATIONS / model / "strings.h5", "r+") as file:
+    with edited_hdf5(measure.ACTIVATIONS / model / "strings.h5") as file:
         values = file[dataset][:]
         change(values)
         file[dataset][:] = values

@@ -1,9 +1,11 @@
 """Tables: exactly their columns and types, written together or not at all, read or named with the fix."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from stages.shared.tables import TableError, Tables
+from tests.support.damage import flip, rewrite_table
 
 COLUMNS = {
     "records": {"model": "str", "layer": "int64", "value": "float64"},
@@ -48,5 +50,31 @@ def test_a_missing_and_a_damaged_table_are_named_with_the_fix(tmp_path):
     TABLES.write(tmp_path / "a", ROWS)
     path = tmp_path / "a/records.parquet"
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(TableError, match="records.parquet is no table of a study .*dvc repro measure@a"):
+    with pytest.raises(
+        TableError, match="records.parquet is truncated, damaged, or not a table of a study .*dvc repro measure@a"
+    ):
+        TABLES.read(tmp_path / "a", "records")
+
+
+def test_a_flipped_bit_anywhere_is_refused(tmp_path):
+    TABLES.write(tmp_path / "a", ROWS)
+    path = tmp_path / "a/records.parquet"
+    whole = path.read_bytes()
+    for bit in np.random.default_rng(0).integers(8 * len(whole), size=300):
+        path.write_bytes(flip(whole, bit))
+        with pytest.raises(TableError, match=r"records.parquet.*dvc repro measure@a"):
+            TABLES.read(tmp_path / "a", "records")
+
+
+def test_the_table_of_another_and_one_of_other_columns_are_refused(tmp_path):
+    TABLES.write(tmp_path / "a", ROWS)
+    (tmp_path / "a").rename(tmp_path / "b")
+    with pytest.raises(TableError, match="belongs to a/records, expected b/records; .*dvc repro measure@b"):
+        TABLES.read(tmp_path / "b", "records")
+    (tmp_path / "b").rename(tmp_path / "a")
+    rewrite_table(tmp_path / "a/records.parquet", lambda table: table.astype({"layer": str}))
+    with pytest.raises(TableError, match="columns .'layer'. have other types than records declares"):
+        TABLES.read(tmp_path / "a", "records")
+    rewrite_table(tmp_path / "a/records.parquet", lambda table: table.drop(columns="layer"))
+    with pytest.raises(TableError, match="expected .'model', 'layer', 'value'."):
         TABLES.read(tmp_path / "a", "records")

@@ -14,6 +14,7 @@ import pandas as pd
 from stages.geometry.spectrum import Spectrum, decay_ranks
 from stages.paradigms.params import DecayRanks
 from stages.shared.figure_style import save_table
+from stages.shared.tables import write_table
 from stages.trace.figures.inputs import TraceFigureInputs, read_inputs
 from stages.trace.lineage import Course
 from stages.trace.metrics import summarise
@@ -156,7 +157,7 @@ def corpus() -> pd.DataFrame:
 def write_corpus(root: Path, name: str) -> None:
     path = root / "data/trace/ngrams" / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    corpus().to_parquet(path, index=False)
+    write_table(path, corpus(), name)
 
 
 def _answers(progress: float, run: str) -> pd.DataFrame:

@@ -18,10 +18,10 @@ def test_json_lines_have_text(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "content", "message"), [
-    ("a.jsonl", '{"text": "a"}\n{"txt": "b"}\n', "line 2: expected an object with the key `text`, found '{\"txt\""),
-    ("a.jsonl", '{"text": "a', "line 1: expected an object"),
-    ("a.jsonl", "[1]\n", "line 1: expected an object"),
-    ("a.jsonl", '{"text": 3}\n', "line 1: `text` is 3, expected a string"),
+    ("a.jsonl", '{"text": "a"}\n{"txt": "b"}\n', "line 2 has no text; expected an object with the key `text`"),
+    ("a.jsonl", '{"text": "a', "line 1 is not JSON .*expected an object"),
+    ("a.jsonl", "[1]\n", "line 1: the content: .*found .1.*expected an object"),
+    ("a.jsonl", '{"text": 3}\n', "line 1: text: Input should be a valid string .found 3"),
     ("a.pdf", "", "unknown kind of file: expected .txt or .jsonl"),
     ("absent.txt", None, "is not a file in"),
 ])  # fmt: skip

@@ -223,7 +223,9 @@ def test_a_missing_text_names_its_stage(project):
 def test_a_text_that_was_cut_off_names_the_line(project):
     path = project / "data/trace/texts/mine.jsonl"
     path.write_text(path.read_text()[:-20])
-    with pytest.raises(ValueError, match="mine.jsonl, line 64 is no object with the key text.*dvc checkout"):
+    with pytest.raises(
+        ValueError, match="mine.jsonl, line 64 is not JSON .*expected an object with the key text.*dvc checkout"
+    ):
         trace.main("base-s0")
 
 

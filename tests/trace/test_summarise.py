@@ -16,6 +16,7 @@ from stages.trace.phases import change_directions
 from stages.trace.series import read_series
 from stages.trace.tables import TRACE_TABLES
 from tests.support import trace_study
+from tests.support.damage import rewrite_table
 from tests.support.project import ROOT
 
 HEADLINE = Headline(site="final_norm", level="token")
@@ -66,9 +67,8 @@ def test_relations_of_a_family_are_those_of_its_own_steps(tmp_path, monkeypatch)
     folder = tmp_path / "data/trace/runs/base-s1"
     last = int(TRACE_TABLES.read(folder, "checkpoints")["step"].max())
     for name in TRACE_TABLES.columns:
-        table = pd.read_parquet(folder / f"{name}.parquet")
-        table["step"] = table["step"].replace(last, last + 2)
-        table.to_parquet(folder / f"{name}.parquet", index=False)
+        path = folder / f"{name}.parquet"
+        rewrite_table(path, lambda table: table.assign(step=table["step"].replace(last, last + 2)))
     phases.main()
     relations = pd.read_csv("plots/trace/relations.csv")
     assert set(relations["run"]) >= {"base-s0", "base-s1"} and relations["rho"].notna().all()
@@ -77,7 +77,7 @@ def test_relations_of_a_family_are_those_of_its_own_steps(tmp_path, monkeypatch)
 def test_a_root_of_one_checkpoint_has_no_phases_and_stops_nothing(tmp_path, monkeypatch, caplog):
     project(tmp_path, monkeypatch)
     folder = tmp_path / "data/trace/runs/base-s0"
-    pd.read_parquet(folder / "checkpoints.parquet").tail(1).to_parquet(folder / "checkpoints.parquet", index=False)
+    rewrite_table(folder / "checkpoints.parquet", lambda table: table.tail(1))
     phases.main()
     assert "base is one checkpoint" in caplog.text and metrics()["phases"] == {}
     assert set(metrics()["directions"]) == {"sft", "rl_zero", "think"}
@@ -86,9 +86,10 @@ def test_a_root_of_one_checkpoint_has_no_phases_and_stops_nothing(tmp_path, monk
 def test_families_with_other_checkpoints_are_not_averaged(tmp_path, monkeypatch):
     project(tmp_path, monkeypatch, seeds=(0, 1))
     folder = tmp_path / "data/trace/runs/base-s1"
-    table = pd.read_parquet(folder / "checkpoints.parquet")
-    table.loc[3, "missing"] = "lost"
-    table.to_parquet(folder / "checkpoints.parquet", index=False)
+    rewrite_table(
+        folder / "checkpoints.parquet",
+        lambda table: table.assign(missing=table["missing"].where(table.index != 3, "lost")),
+    )
     with pytest.raises(TableError, match="unlike checkpoints"):
         phases.main()
 
@@ -104,8 +105,7 @@ def test_other_tokens_than_the_parents_are_refused(tmp_path, monkeypatch):
 def test_few_checkpoints_make_no_phases(tmp_path, monkeypatch):
     project(tmp_path, monkeypatch)
     folder = tmp_path / "data/trace/runs/base-s0"
-    table = pd.read_parquet(folder / "checkpoints.parquet").head(5)
-    table.to_parquet(folder / "checkpoints.parquet", index=False)
+    rewrite_table(folder / "checkpoints.parquet", lambda table: table.head(5))
     with pytest.raises(TableError, match="5 checkpoints, phases need 8: raise trace.checkpoints"):
         phases.main()
 
@@ -113,7 +113,7 @@ def test_few_checkpoints_make_no_phases(tmp_path, monkeypatch):
 def test_a_missing_run_or_corpus_names_its_stage(tmp_path, monkeypatch):
     project(tmp_path, monkeypatch)
     shutil.move(tmp_path / "data/trace/ngrams/base-s0.parquet", tmp_path / "away")
-    with pytest.raises(TableError, match="run `dvc repro trace-count@base-0`"):
+    with pytest.raises(TableError, match="rebuild it with `dvc repro trace-count@base-0`"):
         phases.main()
     assert not (tmp_path / "metrics/trace.json").exists()
     shutil.rmtree(tmp_path / "data/trace/runs/think-s0")
@@ -126,7 +126,7 @@ def test_failed_and_repeated_checkpoints_are_counted(tmp_path, monkeypatch):
     folder = tmp_path / "data/trace/runs/base-s0"
     table = TRACE_TABLES.read(folder, "checkpoints")
     table.loc[2, "missing"], table.loc[4, "same_as"] = "ModelError: gone", table.loc[3, "step"]
-    table.to_parquet(folder / "checkpoints.parquet", index=False)
+    rewrite_table(folder / "checkpoints.parquet", lambda _: table)
     phases.main()
     final = metrics()["final"]["base"]
     assert (final["failed_checkpoints"], final["repeated_weights"]) == (1, 1)

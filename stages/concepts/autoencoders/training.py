@@ -17,7 +17,8 @@ from tqdm import tqdm
 from stages.concepts.autoencoders.flat import Flat, unit
 from stages.concepts.autoencoders.hierarchical import Hierarchical, normalise, project_gradients
 from stages.concepts.autoencoders.losses import Weights, loss
-from stages.shared.files import atomic
+from stages.shared.digests import BLANK, fill_digest, require_digest
+from stages.shared.files import FileError, atomic
 
 # Seconds between two checkpoints, at least.
 SECONDS = 60.0
@@ -29,7 +30,7 @@ POINTS = 40
 DECAY = 0.8
 
 
-class CheckpointError(ValueError):
+class CheckpointError(FileError):
     """A file of an autoencoder is missing, damaged or of another configuration; the message says which and the fix."""
 
 
@@ -183,8 +184,10 @@ def save(path: Path, run: AutoencoderRun, scale: Scale, configuration: Mapping, 
     tensors |= {"scale.mean": scale.mean, "scale.scale": torch.tensor(scale.scale, dtype=torch.float64)}
     content = {"progress": run.progress if resumable else {}, "configuration": configuration}
     tensors = {name: value.contiguous() for name, value in tensors.items()}
+    content["digest"] = BLANK.decode()
     with atomic(path) as temporary:  # one entry of metadata: several are written in any order
         save_file(tensors, temporary, {CONTENT: json.dumps(content, sort_keys=True)})
+        fill_digest(temporary)
 
 
 def resume(path: Path, run: AutoencoderRun, configuration: Mapping) -> Scale:
@@ -221,6 +224,7 @@ def _read(path: Path, configuration: Mapping) -> tuple[dict[str, Tensor], dict]:
     if not path.is_file():
         raise CheckpointError(f"{path} not found: run `dvc repro concepts-autoencode` or `dvc pull`")
     try:
+        require_digest(path)
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             content = json.loads(file.metadata()[CONTENT])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from stages.shared.files import write_json
-from stages.shared.json_text import parse_json
+from stages.shared.files import FileSource, write_json
+from stages.shared.json_files import Record, read_json
 
 
 class OntologyError(ValueError):
@@ -116,6 +117,22 @@ def hold_out(words: Mapping[str, str], share: float, seed: int) -> frozenset[str
     return frozenset(held_out)
 
 
+class KindRow(Record):
+    kind: str
+    above: str | None
+
+
+class WordRow(Record):
+    word: str
+    kind: str
+    held_out: bool
+
+
+class HierarchyFile(Record):
+    kinds: list[KindRow]
+    words: list[WordRow]
+
+
 def write_hierarchy(path: Path, hierarchy: Hierarchy) -> None:
     """Write the hierarchy as JSON: ``kinds``, rows of kind and above, and ``words``, rows of word, kind and held_out."""
     kinds = [{"kind": kind, "above": upper} for kind, upper in hierarchy.kinds.items()]
@@ -127,25 +144,20 @@ def write_hierarchy(path: Path, hierarchy: Hierarchy) -> None:
 
 def read_hierarchy(path: Path, least: int) -> Hierarchy:
     """Read what `write_hierarchy` wrote; OntologyError where the file is missing, cut off, or no hierarchy."""
-    if not path.is_file():
-        raise OntologyError(f"{path} not found: run `dvc repro concepts-prepare` or `dvc pull {path}`")
+    fix = f"run `dvc repro concepts-prepare`, or restore it with `dvc checkout {path}`"
+    content = read_json(path, HierarchyFile, FileSource("a hierarchy of kinds and words", fix, OntologyError))
+    _require_once(path, "kind", [row.kind for row in content.kinds], fix)
+    _require_once(path, "word", [row.word for row in content.words], fix)
+    kinds = {row.kind: row.above for row in content.kinds}
+    words = {row.word: row.kind for row in content.words}
+    held_out = frozenset(row.word for row in content.words if row.held_out)
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-        for noun, rows in ("kind", content["kinds"]), ("word", content["words"]):
-            _require_once(path, noun, [row[noun] for row in rows])
-        kinds = {row["kind"]: row["above"] for row in content["kinds"]}
-        words = {row["word"]: row["kind"] for row in content["words"]}
-        held_out = frozenset(row["word"] for row in content["words"] if row["held_out"])
-    except OntologyError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise OntologyError(
-            f"{path} is no complete hierarchy ({error!r}): restore it with `dvc checkout {path}`"
-        ) from error
-    return checked_hierarchy(kinds, words, held_out, least)
+        return checked_hierarchy(kinds, words, held_out, least)
+    except OntologyError as error:
+        raise OntologyError(f"{path}: {error}; {fix}") from error
 
 
-def _require_once(path: Path, noun: str, names: list[str]) -> None:
+def _require_once(path: Path, noun: str, names: list[str], fix: str) -> None:
     """Raise OntologyError where a word, which belongs to one kind, or a kind, which lies under one other, stands twice."""
-    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise OntologyError(f"{path}: the {noun} {repeated[0]!r} stands twice: expected it once, under one kind")
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise OntologyError(f"{path}: the {noun} {repeated[0]!r} stands twice: expected it once, under one kind; {fix}")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from stages.organisms.training_record import read_training_record
+from stages.organisms.training_records import read_training_record
 from stages.paradigms.params import MeasureParams, PerturbParams, perturbed_models
 from stages.paradigms.perturbed_records import read_perturbed
 from stages.paradigms.tables import PROBE_TABLES, RECORD_TABLES

@@ -6,13 +6,15 @@ import csv
 import gzip
 import hashlib
 import io
-import json
 import logging
 import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from stages.shared.files import FileSource
+from stages.shared.json_files import parse_json
 from stages.tasks.item import TaskError
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ FIXES = {
     "split": "no such split: correct `split`",
 }
 
+JSON_LINE = FileSource("a JSON object", "correct the line", ValueError)
 # An item in LogiQA's own text has these lines: blank, letter of the answer, context, question, four options.
 TEXT_LINES = 8
 
@@ -75,7 +78,14 @@ def file_rows(path: Path, sha256: str | None = None) -> list[dict]:
         )
     try:
         rows = read(content)
-    except (ValueError, EOFError, OSError, zlib.error, csv.Error) as error:
+    except (
+        ValueError,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        zlib.error,
+        csv.Error,
+    ) as error:  # pyarrow: not implemented
         raise TaskError(f"{path} cannot be read ({error}): it may be cut off; copy or download it again") from error
     log.info("%s: %d rows, sha256 %s", path, len(rows), digest)
     return rows
@@ -83,14 +93,9 @@ def file_rows(path: Path, sha256: str | None = None) -> list[dict]:
 
 def _json_lines(content: bytes) -> list[dict]:
     rows = []
-    for number, line in enumerate(content.decode().split("\n"), 1):  # not splitlines: text may hold U+2028
+    for number, line in enumerate(content.decode("utf-8-sig").split("\n"), 1):  # not splitlines: text may hold U+2028
         if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number} is not JSON: {error.msg}") from error
-            if not isinstance(rows[-1], dict):
-                raise ValueError(f"line {number} is not a JSON object")
+            rows.append(parse_json(line, dict[str, Any], f"line {number}", JSON_LINE))
     return rows
 
 
@@ -115,7 +120,7 @@ def _comma_separated(content: bytes) -> list[dict]:
 
 def _logiqa_text(content: bytes) -> list[dict]:
     """Read LogiQA's own form, under the column names of its parquet form; the options keep their labels."""
-    lines = content.decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
+    lines = content.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n")
     if len(lines) % TEXT_LINES:
         raise ValueError(f"{len(lines)} lines are not a multiple of {TEXT_LINES}")
     rows = []
