@@ -1,8 +1,8 @@
 """Text, JSON and JSON lines, read as if from an enemy: what is not as declared is named by file, line and fix.
 
-Refused beyond what pydantic refuses: bytes that are not UTF-8, a key that stands twice, NaN and infinity, whole numbers of
-thousands of digits, nesting that is too deep, and halves of surrogate pairs, which no file could hold again. A mark of
-byte order at the beginning is read over.
+Refused beyond what pydantic refuses: bytes that are not UTF-8, a key that stands twice, NaN and infinity, whole
+numbers of thousands of digits, nesting that is too deep, and halves of surrogate pairs, which no file could hold
+again. A mark of byte order at the beginning is read over.
 """
 
 from __future__ import annotations

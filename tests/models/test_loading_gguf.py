@@ -100,3 +100,16 @@ def test_without_the_package_the_error_has_the_install_line(gguf, monkeypatch):
     monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="^this model needs the package gguf.*pip install -r requirements.txt"):
         load_model(checkpoint, "float32", target=CPU)
+
+
+@pytest.mark.parametrize("place", [0, 4, 8, 16, 24, 32, 40, 100, 300, 660, 700, 1000, 1500, 2000])
+def test_a_flipped_byte_is_refused_by_name_or_read(place, gguf):
+    checkpoint, _ = gguf()
+    path = checkpoint.folder / "tiny.gguf"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0xFF
+    path.write_bytes(content)
+    try:
+        load_model(checkpoint, "float32")
+    except ModelError as error:
+        assert "tiny.gguf" in str(error)  # noqa: PT017

@@ -15,6 +15,8 @@ from stages.paradigms import shards
 from stages.paradigms.shards import Dataset, Merged, compute, plan_shards
 from stages.shared import scratch as scratch_keys
 from stages.shared.code_identity import import_closure
+from stages.shared.files import FileError
+from tests.support.damage import flip
 from tests.support.forward_oracle import PROMPTS, TOKENS, naive
 from tests.support.tiny_models import tiny_tokenizer
 
@@ -185,3 +187,16 @@ def test_the_code_of_the_key_is_all_that_computes_a_shard(monkeypatch):
         "models/sites",
     )
     assert {f"stages/{file}.py" for file in rooms} <= set(files)
+
+
+def test_a_flipped_bit_anywhere_is_refused(tiny_models):
+    plan = planned()
+    for shard in range(len(plan.shards)):
+        compute(tiny_models["olmo3"], plan, shard, params(), 40)
+    Merged(plan).read("mean", 0, slice(None))
+    path = plan.path(1) / "mean.npy"
+    whole = path.read_bytes()
+    for bit in np.random.default_rng(0).integers(8 * len(whole), size=60):
+        path.write_bytes(flip(whole, bit))
+        with pytest.raises(FileError, match=r"mean.npy is no sound shard .*remove .*00001, and it is computed again"):
+            Merged(plan).read("mean", 0, slice(None))

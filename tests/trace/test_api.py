@@ -205,7 +205,7 @@ def test_a_response_is_kept_under_all_that_it_depends_on(requests, tmp_path, mon
 def test_a_corrupt_cache_is_named_and_kept(server, tmp_path, content):
     path = tmp_path / "v4_small.json"
     path.write_text(content)
-    with pytest.raises(CorpusError, match="v4_small.json is no cache of responses .*remove it"):
+    with pytest.raises(CorpusError, match="v4_small.json.*expected a cache of responses; remove it"):
         ask(server, tmp_path)
     assert path.read_text() == content and not server.asked
 

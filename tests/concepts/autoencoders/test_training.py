@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from stages.concepts.autoencoders.training import (
     save,
     train,
 )
+from tests.support.damage import flip
 
 D, BATCH, PER_PORTION = 16, 64, 3
 SHAPE = Shape(D, 4, 4, 4, 1)
@@ -56,6 +58,16 @@ def ran(runs, keep=lambda run: None, **options):
 
 def weights(run):
     return {name: value.clone() for name, value in run.model.state_dict().items()}
+
+
+def test_a_flipped_bit_anywhere_is_refused(tmp_path):
+    path = tmp_path / "run.safetensors"
+    save(path, fresh(), SCALE, SETTINGS, True)
+    whole = path.read_bytes()
+    for bit in [*range(0, 2400, 37), *np.random.default_rng(0).integers(8 * len(whole), size=100)]:
+        path.write_bytes(flip(whole, bit))
+        with pytest.raises(CheckpointError, match="is no complete autoencoder"):
+            resume(path, fresh(), SETTINGS)
 
 
 @pytest.mark.parametrize("model", [lambda: Hierarchical(SHAPE, 0), lambda: Flat(D, 32, 2, 0)])

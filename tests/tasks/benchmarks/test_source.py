@@ -56,7 +56,7 @@ def test_logiqas_own_text_has_eight_lines_to_an_item(tmp_path):
         ("absent.jsonl", None, "is not a file in .*set it to null to use the hub"),
         ("rows.xlsx", b"x", "unknown kind of file: expected one of .jsonl, .jsonl.gz, .parquet, .csv, .txt"),
         ("rows.jsonl", JSON_LINES[:-9].encode(), "line 4 is not JSON.*cut off"),
-        ("rows.jsonl", b"[1]\n", "line 1 is not a JSON object"),
+        ("rows.jsonl", b"[1]\n", "line 1: the content: .*expected a JSON object"),
         ("rows.jsonl", b"\xff\xfe", "cannot be read .*utf-8"),
         ("rows.jsonl.gz", gzip.compress(JSON_LINES.encode(), mtime=0)[:-12], "cannot be read .*cut off"),
         ("rows.jsonl.gz", b"plain", "cannot be read .*[Nn]ot a gzipped file"),
