@@ -30,7 +30,7 @@ MOMENTS = {
     "in a later step": ("torch.Tensor.backward", 4),
     "while a state is saved": ("os.fsync", 5),
     "while a checkpoint is saved": ("transformers.PreTrainedModel.save_pretrained", 1),
-    "while it is evaluated": ("pandas.DataFrame.to_parquet", 0),
+    "while it is evaluated": ("pyarrow.parquet.write_table", 0),
 }
 
 
