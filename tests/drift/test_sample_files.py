@@ -47,7 +47,7 @@ def test_a_failing_state_leaves_what_was_there(tmp_path):
 def test_a_truncated_file_is_named_with_the_fix(tmp_path, kept):
     path = study.write(tmp_path, "base-s0")
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(SampleError, match=r"base-s0.h5 is no complete file .*dvc repro drift"):
+    with pytest.raises(SampleError, match=r"base-s0.h5 is truncated, damaged, or not the sampled tokens .*dvc repro drift"):
         sample_files.read_values(path, "final", "one")
 
 
@@ -61,8 +61,8 @@ def test_a_missing_file_state_and_task_are_named(tmp_path):
 
 def test_another_format_is_refused(tmp_path, monkeypatch):
     path = study.write(tmp_path, "base-s0")
-    monkeypatch.setattr(sample_files, "FORMAT_VERSION", 2)
-    with pytest.raises(SampleError, match="format_version 1, expected 2"):
+    monkeypatch.setattr(sample_files, "FORMAT_VERSION", 3)
+    with pytest.raises(SampleError, match="format_version 2, expected 3"):
         sample_files.read_header(path)
 
 

@@ -197,7 +197,7 @@ def test_missing_or_damaged_tables_name_their_stage(project):
     trace.main("base-s0")
     path = project / "data/trace/runs/base-s0/records.parquet"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(TableError, match="is no table of a traced run"):
+    with pytest.raises(TableError, match="is truncated, damaged, or not a table of a traced run"):
         TRACE_TABLES.read(project / "data/trace/runs/base-s0", "records")
     spectra = project / "data/trace/runs/base-s0/spectra.h5"
     spectra.write_bytes(spectra.read_bytes()[:100])
