@@ -1,7 +1,7 @@
 """The cells of a stage that dvc.yaml multiplies by names of params.yaml.
 
-No name reaches a shell: the commands of dvc.yaml have no arguments. DVC puts the name of the cell, `collect@sft-0`, into
-the environment variable DVC_STAGE, and the functions here make a stage's arguments of it, or refuse it.
+No name reaches a shell: the commands of dvc.yaml have no arguments. DVC puts the name of the cell, `collect@sft-0`,
+into the environment variable DVC_STAGE, and the functions here make a stage's arguments of it, or refuse it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def parse_cell(variable: str) -> Cell:
 def require_names(key: str, value: object) -> None:
     """Raise ParamsError unless every name at ``key`` of params.yaml can name stages, files and folders.
 
-    ``value`` is a name, a list of names or a mapping whose keys are names, and whose values are names or groups of them.
+    ``value`` is a name, a list of names, or a mapping with names as keys, and names or groups of them as values.
     """
     if isinstance(value, Mapping):
         for name, entry in value.items():

@@ -99,9 +99,13 @@ SAMPLED = {f"drift-sample@{organism}-0" for organism in ("base", "sft", "rl_zero
 @pytest.mark.parametrize(
     ("key", "value", "stages"),
     [
-        ("tasks.logic.seed", 7, {"prepare@logic"}),
-        ("tasks.ontology.properties", 3, {"prepare@ontology", "trace-prepare", "concepts-prepare", "base@0", *COUNTED}),
-        ("tasks.facts.most_exposures", 500, {"prepare@facts", "trace-prepare", "base@0", *COUNTED}),
+        ("tasks.logic.seed", 7, {"code", "prepare@logic"}),
+        (
+            "tasks.ontology.properties",
+            3,
+            {"code", "prepare@ontology", "trace-prepare", "concepts-prepare", "base@0", *COUNTED},
+        ),
+        ("tasks.facts.most_exposures", 500, {"code", "prepare@facts", "trace-prepare", "base@0", *COUNTED}),
         ("organisms.architecture.layers", 6, {"base@0"}),
         ("organisms.base.documents", 9000, {"base@0", *COUNTED}),
         ("organisms.base.learning_rate", 1e-3, {"base@0"}),
@@ -206,7 +210,7 @@ def test_trajectories_run_where_they_are_asked_for_and_nothing_else_does(graph):
     before = graph.stages()
     assert not {name for name in before if name.startswith("traverse")}
     graph.set_param("paths.organisms", ["sft", "rl_zero"])
-    assert graph.stages() - before == graph.would_run() == {"traverse@sft-0", "traverse@rl_zero-0"}
+    assert graph.stages() - before == graph.would_run() - {"code"} == {"traverse@sft-0", "traverse@rl_zero-0"}
     graph.set_param("study.models", {"gpt2": "gpt2"})
     graph.set_param("paths.models", {"gpt2": "gpt2"})
     assert "traverse-model@gpt2" in graph.stages()
@@ -219,7 +223,7 @@ def test_a_run_of_the_registry_is_traced_and_depends_on_its_own_entry(graph):
 
 def test_a_run_of_the_registry_is_sampled_at_its_checkpoints(graph):
     graph.set_param("drift.runs", ["pythia-14m"])
-    assert graph.would_run() == {"drift-sample-run@pythia-14m", "drift-measure", "drift-plot"}
+    assert graph.would_run() - {"code"} == {"drift-sample-run@pythia-14m", "drift-measure", "drift-plot"}
 
 
 def test_concepts_of_a_hub_model_are_read_where_they_are_asked_for(graph):
