@@ -66,6 +66,8 @@ def _runs_a_stage() -> bool:
     return any(module.startswith("stages.") for module in modules)
 
 
+if sys.flags.optimize > 1 and _runs_a_stage():
+    sys.exit("python -OO takes the docstrings away, which transformers reads: run python -O at most (PYTHONOPTIMIZE=1)")
 # The processes that a stage starts inherit its environment.
 if _runs_a_stage() or _pinned():
     pin()

@@ -101,7 +101,7 @@ def find_checkpoint(name: str, models: Path = MODELS) -> Checkpoint:
 
 def local_files(name: str, path: str) -> tuple[Path, str | None]:
     """Return the folder, and the name of the GGUF file if ``path`` is one; raise ModelError where there is nothing."""
-    source = Path(path)
+    source = Path(path).expanduser()
     if source.suffix == GGUF and source.is_file():
         return source.parent, source.name
     if source.suffix == GGUF or not source.is_dir():

@@ -69,7 +69,7 @@ def saved_checkpoints(run: str, tokens_per_step: int | None = None, models: Path
         tokens = {step: None if tokens_per_step is None else step * tokens_per_step for step in steps}
         return [SavedCheckpoint(step, tokens[step], f"{STEP}{step}", step_folder(folder, step), None) for step in steps]
     entry = load_run(run)
-    root = None if entry.path is None else Path(entry.path)
+    root = None if entry.path is None else Path(entry.path).expanduser()
     return [
         SavedCheckpoint(c.step, c.tokens, c.revision, root and root / c.revision, c.hub or entry.hub)
         for c in entry.checkpoints
@@ -86,7 +86,7 @@ def run_tokenizer(run: str, models: Path = MODELS) -> PreTrainedTokenizerBase:
     entry = load_run(run)
     last = entry.checkpoints[-1]
     if entry.tokenizer is None and entry.path is not None:
-        return load_tokenizer(_local(run, Path(entry.path) / last.revision))
+        return load_tokenizer(_local(run, Path(entry.path).expanduser() / last.revision))
     hub, revision = (
         (entry.tokenizer.hub, entry.tokenizer.revision) if entry.tokenizer else (last.hub or entry.hub, last.revision)
     )

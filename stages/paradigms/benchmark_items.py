@@ -23,7 +23,9 @@ LAYOUTS = {"gsm8k": gsm8k, "humaneval": humaneval, "logiqa": logiqa, "mmlu": mml
 
 def upstream_rows(entry: Benchmark, split: str, file: str | None, sha256: str | None) -> list[dict]:
     """Return the published rows of ``split``, from the hub, or from ``file`` if it is named, checked by its hash."""
-    return file_rows(Path(file), sha256) if file else hub_rows(entry.hub, entry.config, entry.revision, split)
+    return (
+        file_rows(Path(file).expanduser(), sha256) if file else hub_rows(entry.hub, entry.config, entry.revision, split)
+    )
 
 
 def evaluated_items(name: str, entry: Benchmark) -> list[dict]:

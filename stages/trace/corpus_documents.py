@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ BATCH = 1000
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a folder, or of the hub at a revision. Raises CorpusError naming it and the fix."""
     try:
-        return read_tokenizer(name, revision)
+        return read_tokenizer(os.path.expanduser(name), revision)
     except (OSError, ValueError) as error:
         raise CorpusError(
             f"no tokenizer {name!r}{f' at {revision}' if revision else ''}: expected a folder with tokenizer.json "

@@ -64,7 +64,7 @@ def corpus_support(name: str, rows: list[dict]) -> pd.DataFrame:
     if corpus.index is not None:
         return api.support(load("ngrams.api", Api), corpus.index, rows, SCRATCH)
     tokenizer = load_tokenizer(corpus.tokenizer, corpus.revision)
-    texts = read_documents(Path(corpus.file))
+    texts = read_documents(Path(corpus.file).expanduser())
     return look_up(tokenised(tokenizer, texts), encode(tokenizer, rows), SCRATCH)
 
 

@@ -32,7 +32,7 @@ def read_documents(entry: HubText | FileText) -> list[str]:
         documents = _hub_documents(entry, source)
     else:
         source = entry.file
-        documents = _file_documents(Path(entry.file))
+        documents = _file_documents(Path(entry.file).expanduser())
     return _long_enough(documents, entry.documents, entry.least_characters, source)
 
 

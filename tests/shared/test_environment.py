@@ -68,3 +68,12 @@ def test_running_a_stage_pins_and_nothing_else_does(arguments, threads):
 
 def test_what_a_stage_starts_is_pinned():
     assert run("import numpy, stages; print(stages._pinned())", **stages.PINNED).stdout.strip() == "True"
+
+
+@pytest.mark.parametrize("options", [["-OO"], ["-O", "-O"]])
+def test_a_stage_without_docstrings_is_refused_in_one_line(options):
+    done = subprocess.run(
+        [sys.executable, *options, "-m", "stages.code"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [done.stderr.strip()] and "run python -O at most" in done.stderr
