@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from stages.activations.tokens import right_padded
-from stages.models.capture import base_model, blocks_of, text_config
+from stages.models.capture import base_model, blocks_of
+from stages.models.head import head_of
 from stages.models.sites import family_of
 
 
@@ -83,7 +84,7 @@ def last_logits(model: PreTrainedModel, prefix: Prefix, delta: Tensor | None = N
         final = base_model(model)(input_ids=prefix.ids, use_cache=False).last_hidden_state[
             contexts, prefix.last
         ]  # (C, d)
-    return head(model, final)
+    return head_of(model).logits(final)
 
 
 @contextmanager
@@ -103,10 +104,3 @@ def _skipped_blocks(model: PreTrainedModel, prefix: Prefix, hidden: Tensor) -> I
     finally:
         for block, original in zip(skipped, originals, strict=True):
             block.forward = original
-
-
-def head(model: PreTrainedModel, final: Tensor) -> Tensor:
-    """Return logits (..., vocabulary) float32 of final states (..., d), with the soft cap of families that have one."""
-    logits = model.get_output_embeddings()(final).float()
-    cap = getattr(text_config(model), "final_logit_softcapping", None)
-    return logits if cap is None else cap * torch.tanh(logits / cap)

@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from stages.activations.tokens import batches, right_padded
-from stages.concepts.interrupted_pass import edited, head
+from stages.concepts.interrupted_pass import edited
 from stages.models.capture import base_model
+from stages.models.head import head_of
 
 
 @torch.inference_mode()
@@ -47,7 +48,7 @@ def cross_entropy(
 
         with edited(model, layer, edit):
             final = base_model(model)(input_ids=ids, use_cache=False).last_hidden_state
-        logits = head(model, final[:, :-1][counted[:, :-1]])  # (tokens, vocabulary)
+        logits = head_of(model).logits(final[:, :-1][counted[:, :-1]])  # (tokens, vocabulary)
         lost += F.cross_entropy(logits, ids[:, 1:][counted[:, :-1]], reduction="sum").item()
         count += int(counted.sum())
     if not count:

@@ -17,9 +17,10 @@ from stages.concepts.ontologies.hierarchy import Hierarchy, OntologyError
 from stages.concepts.params import WORD, Concepts
 from stages.concepts.state_files import States
 from stages.concepts.subjects import single_token_hierarchy
-from stages.concepts.vocabulary import emitted_ids, single_tokens, unembedding
+from stages.concepts.vocabulary import emitted_ids, single_tokens
 from stages.geometry.information import fisher_information
 from stages.models.capture import text_config
+from stages.models.head import head_of
 
 # Contexts of text behind the Fisher information, at most.
 FISHER_ROWS = 4096
@@ -85,11 +86,12 @@ def extract_states(model: PreTrainedModel, texts: ConceptTexts, tokens_per_batch
         _finite(content_states(model, point, rows, texts.special, tokens_per_batch)).astype(np.float64)
         for point in (layer, None)
     )
-    gamma = unembedding(model, texts.emitted)
+    head = head_of(model)
+    gamma = head.unembedding(texts.emitted)
     return States(
         gamma,
         *at_words,
-        fisher_information(gamma, evenly_spaced(final, FISHER_ROWS)),
+        fisher_information(gamma, evenly_spaced(final, FISHER_ROWS), form=head.form(texts.emitted)),
         *mean_and_covariance(middle),
         *mean_and_covariance(final),
         float(np.sqrt((middle**2).sum(axis=1).mean())),

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-from stages.models.checkpoint import ModelError
+from transformers import PreTrainedTokenizerBase
 
 
 def emitted_ids(tokenizer: PreTrainedTokenizerBase, rows: int) -> np.ndarray:
@@ -37,12 +35,3 @@ def single_tokens(tokenizer: PreTrainedTokenizerBase, prefix: str, words: Sequen
         word: ids[-1] if ids[:-1] == prefix_ids and ids[-1] != tokenizer.unk_token_id else None
         for word, ids in zip(words, word_ids, strict=True)
     }
-
-
-def unembedding(model: PreTrainedModel, ids: np.ndarray) -> np.ndarray:
-    """Return the rows γ (ids, d) float32 of the matrix that makes logits of final states; ModelError where there is none."""
-    head = model.get_output_embeddings()
-    if head is None:
-        raise ModelError(f"{type(model).__name__} has no unembedding: expected a causal language model")
-    weight = head.weight.float()
-    return weight[ids].cpu().numpy()

@@ -3,37 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
 from stages.geometry.causal import FLOOR, CausalError, Metric
 
 
-def fisher_information(unembedding: np.ndarray, states: np.ndarray, rows_per_batch: int = 256) -> np.ndarray:
-    """Return F (d, d) = E_x Γ' (diag p - p p') Γ over contexts λ(x) (n, d), p = softmax(Γ λ), Γ (V, d).
+class LogitForm(NamedTuple):
+    """How logits z (V,) come of u = Γ λ: z = c tanh(a (u + b) / c), and without a cap c z = a (u + b)."""
 
-    The curvature of KL(p_λ || p_λ+δ) = δ'Fδ / 2: how far a step in the final state changes the next token. Two sums
-    make it: Γ' diag(mean p) Γ, and the second moment of Γ'p. Memory: rows_per_batch x V. In nats per squared unit of λ;
-    raises CausalError on another width of contexts. Source: Amari 1998.
+    bias: np.ndarray | float = 0.0
+    """b, (V,) or one for all"""
+    scale: float = 1.0
+    """The factor a."""
+    cap: float | None = None
+    """The soft cap c."""
+
+    def logits(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
+        """Return z and its slope dz/du, of ``u`` (..., V)."""
+        z = self.scale * (u + self.bias)
+        if self.cap is None:
+            return z, self.scale
+        saturation = np.tanh(z / self.cap)
+        return self.cap * saturation, self.scale * (1 - saturation**2)
+
+
+LINEAR = LogitForm()
+
+
+def fisher_information(
+    unembedding: np.ndarray, states: np.ndarray, rows_per_batch: int = 256, form: LogitForm = LINEAR
+) -> np.ndarray:
+    """Return F (d, d) = E_x Γ' C (diag p - p p') C Γ over contexts λ(x) (n, d), p = softmax(z), C = diag(dz/du), u = Γ λ.
+
+    Γ (V, d); ``form`` says how logits z come of u, by default z = u. The curvature of KL(p_λ || p_λ+δ) = δ'Fδ / 2:
+    how far a step in the final state changes the next token. Two sums make it: Γ' diag(mean C²p) Γ, and the second
+    moment of Γ'Cp. Memory: rows_per_batch x V. In nats per squared unit of λ; raises CausalError on another width of
+    contexts. Source: Amari 1998.
     """
     gamma = np.asarray(unembedding, np.float64)
     if states.ndim != 2 or not len(states) or states.shape[1] != gamma.shape[1]:
         raise CausalError(f"contexts of shape {states.shape}: expected (n, {gamma.shape[1]})")
-    mean_p, second = np.zeros(len(gamma)), np.zeros((gamma.shape[1],) * 2)
-    for p in _probabilities(gamma, states, rows_per_batch):
-        mean_p += p.sum(axis=0)
-        expected = p @ gamma  # (rows, d)
+    first, second = np.zeros(len(gamma)), np.zeros((gamma.shape[1],) * 2)
+    for p, slope in _probabilities(gamma, states, rows_per_batch, form):
+        p_slope = p * slope  # (rows, V)
+        first += (p_slope * slope).sum(axis=0)
+        expected = p_slope @ gamma  # (rows, d)
         second += expected.T @ expected
-    return (gamma.T * (mean_p / len(states))) @ gamma - second / len(states)
+    return (gamma.T * (first / len(states))) @ gamma - second / len(states)
 
 
-def _probabilities(gamma: np.ndarray, states: np.ndarray, rows: int) -> Iterable[np.ndarray]:
-    """Yield p (rows, V) of successive batches of contexts."""
+def _probabilities(
+    gamma: np.ndarray, states: np.ndarray, rows: int, form: LogitForm
+) -> Iterable[tuple[np.ndarray, np.ndarray | float]]:
+    """Yield p (rows, V) and the slope of the logits, of successive batches of contexts."""
     for start in range(0, len(states), rows):
-        logits = np.asarray(states[start : start + rows], np.float64) @ gamma.T
-        logits -= logits.max(axis=1, keepdims=True)
-        p = np.exp(logits)
-        yield p / p.sum(axis=1, keepdims=True)
+        logits, slope = form.logits(np.asarray(states[start : start + rows], np.float64) @ gamma.T)
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        yield p / p.sum(axis=1, keepdims=True), slope
 
 
 def context_metric(unembedding: np.ndarray, form: np.ndarray, ridge: float = 0.0) -> Metric:

@@ -97,9 +97,8 @@ def self_test(model: PreTrainedModel) -> None:
     sites = ["resid_pre", "resid_post", *ADDED] + ([] if parallel else ["resid_mid"])
     layers = range(len(blocks_of(model, family)))
     points = [StreamPoint(site, layer) for layer in layers for site in sites]
-    probe = torch.arange(1, 1 + PROBE_TOKENS, device=model.device)[None] % text_config(model).vocab_size  # (1, tokens)
     with torch.inference_mode(), capture_points(model, points) as values:
-        base_model(model)(input_ids=probe, use_cache=False)
+        base_model(model)(input_ids=probe_ids(model), use_cache=False)
     for layer in layers:
         stream = {site: values.get(hook_name(site, layer)) for site in sites}
         if absent := [site for site, value in stream.items() if value is None]:
@@ -112,6 +111,11 @@ def self_test(model: PreTrainedModel) -> None:
         else:
             _require_sum(family, layer, "resid_mid", stream["resid_mid"], stream["resid_pre"], stream["attention"])
             _require_sum(family, layer, "resid_post", stream["resid_post"], stream["resid_mid"], stream["mlp"])
+
+
+def probe_ids(model: PreTrainedModel) -> Tensor:
+    """Return token ids (1, tokens) on which a model is checked when it is loaded."""
+    return torch.arange(1, 1 + PROBE_TOKENS, device=model.device)[None] % text_config(model).vocab_size
 
 
 def base_model(model: PreTrainedModel) -> nn.Module:

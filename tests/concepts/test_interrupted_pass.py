@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from stages.activations.token_stream import content_states, end_states, stream
-from stages.concepts.interrupted_pass import edited, head, last_logits, run_prefix
+from stages.concepts.interrupted_pass import edited, last_logits, run_prefix
 from stages.concepts.splicing import cross_entropy, recovered
 from stages.models.capture import base_model, capture
+from stages.models.head import head_of
 from stages.models.names import hook_name
 from tests.support.tiny_models import CONFIGS, tiny_model
 
@@ -67,7 +68,7 @@ def test_the_model_is_as_before_after_an_error(model):
 def test_final_states_make_the_logits(model):
     final = end_states(model, None, ROWS, 100)
     slow = torch.stack([whole(model, row) for row in ROWS])
-    torch.testing.assert_close(head(model, final), slow, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(head_of(model).logits(final), slow, rtol=1e-4, atol=1e-4)
 
 
 def test_content_states_leave_out_the_sink_and_special_tokens(model):

@@ -5,7 +5,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from stages.concepts.vocabulary import emitted_ids, single_tokens, unembedding
+from stages.concepts.vocabulary import emitted_ids, single_tokens
+from stages.models.head import head_of
 from stages.organisms.tokenizer import build_tokenizer
 from tests.support.concept_study import WORDS, tokenizer
 from tests.support.tiny_models import tiny_model, tiny_tokenizer
@@ -44,4 +45,4 @@ def test_a_word_is_one_token_after_a_prefix_or_none():
 def test_rows_are_those_that_make_logits(family):
     model = tiny_model(family).requires_grad_(False)  # as `load_model` gives it
     ids = np.array([5, 9, 30])
-    np.testing.assert_array_equal(unembedding(model, ids), model.get_output_embeddings().weight.numpy()[ids])
+    np.testing.assert_array_equal(head_of(model).unembedding(ids), model.get_output_embeddings().weight.numpy()[ids])
