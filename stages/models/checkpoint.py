@@ -15,6 +15,7 @@ MODELS = Path("data/models")
 POINTER = "model.json"
 LOCAL = "local"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 # Configuration and tokenizer. Never *.py: no code of a repository is run.
 SMALL_FILES = ["*.json", "*.txt", "tokenizer.model", "*.jinja"]
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -115,23 +116,65 @@ def local_files(name: str, path: str) -> tuple[Path, str | None]:
 def weight_files(folder: Path, gguf: str | None = None) -> list[Path]:
     """Return the files that hold the weights, in order: the GGUF file, one safetensors file, or those of the index.
 
-    Other shards in the folder are no part of the model.
+    Other shards in the folder are no part of the model. Raises ModelError where they are not all there, and as
+    `require_no_adapter` does.
     """
+    require_no_adapter(folder)
     if gguf is not None:
         return [folder / gguf]
     if (folder / SINGLE).exists():
         return [folder / SINGLE]
     if not (folder / INDEX).exists():
         raise ModelError(f"{folder} has no weights: expected {SINGLE} or {INDEX}{_other_files(folder)}")
-    paths = [
-        folder / name
-        for name in sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    ]
+    paths = [folder / name for name in _indexed_files(folder)]
     if missing := [path.name for path in paths if not path.exists()]:
         raise ModelError(
             f"{folder} lacks {len(missing)} of {len(paths)} weight files, e.g. {missing[0]}: copy or fetch it again"
         )
     return paths
+
+
+def require_no_adapter(folder: Path) -> None:
+    """Raise ModelError where ``folder`` holds an adapter, which transformers would load on top of what was hashed."""
+    if not (folder / ADAPTER).exists():
+        return
+    merge = (
+        f"from peft import AutoPeftModelForCausalLM as M; M.from_pretrained({str(folder)!r}).merge_and_unload()"
+        f".save_pretrained({f'{folder}-merged'!r})"
+    )
+    whole = (folder / SINGLE).exists() or (folder / INDEX).exists()
+    alone = f"; or remove {ADAPTER} to measure the model beside it alone" if whole else ""
+    raise ModelError(
+        f"{folder} holds an adapter ({ADAPTER}), expected a whole model: merge it into its base, python -c "
+        f'"{merge}", copy the tokenizer there and give that folder as path{alone}'
+    )
+
+
+def _indexed_files(folder: Path) -> list[str]:
+    """Return the names of the weight files that the index lists, in order; ModelError where it lists none."""
+    index = _read_object(folder / INDEX)
+    weight_map = index.get("weight_map")
+    names = sorted(set(map(str, weight_map.values()))) if isinstance(weight_map, dict) else []
+    if wrong := [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]:
+        raise ModelError(f"{folder / INDEX} lists {wrong[0]!r}: expected names of safetensors files beside it")
+    if not names:
+        raise ModelError(
+            f"{folder / INDEX} lists no weight files: expected weight_map, the file of each weight; copy or fetch it again"
+        )
+    return names
+
+
+def _read_object(path: Path) -> dict:
+    """Return the JSON object in ``path``; ModelError where the file holds anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{path} is cut off or damaged ({error}): expected a JSON object; copy or fetch it again"
+        ) from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds {str(content)[:40]!r}: expected a JSON object; copy or fetch it again")
+    return content
 
 
 def _other_files(folder: Path) -> str:
@@ -176,15 +219,22 @@ def read_config(folder: Path) -> dict:
 
     The pre-release architecture olmo2-retrofit is read as olmo3, which it became: the same modules and names of
     weights. Olmo3Config itself fills in absent `layer_types` (full attention in every fourth layer), and
-    loading refuses any missing or unexpected weight.
+    loading refuses any missing or unexpected weight. Raises ModelError where there is no usable configuration, and as
+    `require_no_adapter` does.
     """
+    require_no_adapter(folder)
     path = folder / "config.json"
     if not path.exists():
         raise ModelError(
             f"{path} not found: expected a Hugging Face checkpoint (config.json, {SINGLE}, tokenizer.json)"
         )
-    config = json.loads(path.read_text(encoding="utf-8"))
-    if config.get("model_type") == RETROFIT:
+    config = _read_object(path)
+    if not isinstance(config.get("model_type"), str):
+        raise ModelError(
+            f'{path}: model_type is {config.get("model_type")!r}, expected the name of an architecture, such as "llama": '
+            "add it, or copy or fetch the checkpoint again"
+        )
+    if config["model_type"] == RETROFIT:
         config |= {"model_type": "olmo3", "architectures": ["Olmo3ForCausalLM"]}
     return config
 
@@ -196,6 +246,11 @@ def resolve_commit(hub: str, revision: str) -> str:
     with _explained(hub, revision):
         info = HfApi().model_info(hub, revision=revision)
     names = [file.rfilename for file in info.siblings]
+    if ADAPTER in names:
+        raise ModelError(
+            f"{hub} at {revision} holds an adapter ({ADAPTER}), expected a whole model: merge it into its base once (peft's "
+            "merge_and_unload, then save_pretrained) and give that folder as `path` instead of `hub`"
+        )
     if SINGLE not in names and INDEX not in names:
         raise ModelError(
             f"{hub} at {revision} has no {SINGLE} and no {INDEX}: pickled weights can run code and are refused; "
@@ -215,12 +270,8 @@ def download(hub: str, commit: str) -> Path:
     with _explained(hub, commit):
         folder = Path(snapshot_download(hub, revision=commit, allow_patterns=SMALL_FILES))
         # Only the shards of the index: some OLMo 3 branches hold a second set.
-        names = (
-            json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-            if (folder / INDEX).exists()
-            else [SINGLE]
-        )
-        return Path(snapshot_download(hub, revision=commit, allow_patterns=[*SMALL_FILES, *sorted(set(names))]))
+        names = _indexed_files(folder) if (folder / INDEX).exists() else [SINGLE]
+        return Path(snapshot_download(hub, revision=commit, allow_patterns=[*SMALL_FILES, *names]))
 
 
 @contextmanager

@@ -137,7 +137,7 @@ def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
         raise ModelError(
             f"{checkpoint.folder} cannot be loaded: model_type {content.get('model_type')!r} is unknown to transformers"
         )
-    if "quantization_config" in content:
+    if content.pop("quantization_config", None) is not None:
         raise ModelError(
             f"{checkpoint.folder} holds weights quantised beforehand, whose precision could not be compared: take the "
             "unquantised checkpoint, and set precision in data/registry/models.yaml"
