@@ -1,15 +1,16 @@
 """The one pass of texts through a model: padding, hooks, halved batches when memory runs out, and what a reducer keeps.
 
-A study that needs something new of the residual stream writes a `Reducer`; no other module loops over batches.
+A study that needs something new of the residual stream writes a `Reducer`; one that needs logits, or changes states on
+the way, hands `run_batches` what it makes of a batch. No other module loops over batches.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from stages.models.names import hook_name
 # The last layer's output after the model's final norm, from which the head reads; `resid_post` is before it.
 FINAL_NORM = "final_norm"
 log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 
 class Texts(Protocol):
@@ -69,19 +71,52 @@ def run_passes(
     the run, and the batch is taken in parts. Returns the budget that sufficed. Raises CollectionError as `require_fit`
     does, where a single text does not fit into memory, and at a point whose hook never ran.
     """
+
+    def reduce_batch(rows: np.ndarray) -> list:
+        return _reduce_batch(model, texts, rows, reducer)
+
+    return run_batches(model, texts, planned, tokens_per_batch, reduce_batch, reducer.collect)
+
+
+def run_batches(
+    model: PreTrainedModel,
+    texts: Texts,
+    planned: Sequence[np.ndarray],
+    tokens_per_batch: int,
+    compute: Callable[[np.ndarray], _Result],
+    collect: Callable[[np.ndarray, _Result], None],
+) -> int:
+    """Hand ``collect`` what ``compute`` makes of each of the ``planned`` batches (rows of ``texts``), in their order.
+
+    When memory runs out in ``compute`` the token budget is halved, for the rest of the run, and the batch is taken in
+    parts. Returns the budget that sufficed. Raises CollectionError as `require_fit` does, and where a single text does
+    not fit into memory.
+    """
     for rows in planned:
         require_fit(model, texts, rows)
     for rows in planned:
         waiting = deque(_parts(texts, rows, tokens_per_batch))
         while waiting:
             part = waiting.popleft()
-            reduced = _reduce_batch(model, texts, part, reducer)
-            if reduced is None:
+            results = _unless_memory_runs_out(compute, part)
+            if results:
+                collect(part, results[0])
+            else:
                 tokens_per_batch = _halved(texts, part, tokens_per_batch)
                 waiting.extendleft(reversed(_parts(texts, part, tokens_per_batch)))
-            else:
-                reducer.collect(part, reduced)
     return tokens_per_batch
+
+
+def _unless_memory_runs_out(compute: Callable[[np.ndarray], _Result], rows: np.ndarray) -> list[_Result]:
+    """Return the one result of ``compute``, or nothing; what it held is free when this returns."""
+    try:
+        return [compute(rows)]
+    except (torch.OutOfMemoryError, MemoryError):
+        return []
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):  # how torch's CPU allocator says it
+            raise
+        return []
 
 
 def require_fit(model: PreTrainedModel, texts: Texts, rows: Iterable[int] | None = None) -> None:
@@ -103,28 +138,21 @@ def require_fit(model: PreTrainedModel, texts: Texts, rows: Iterable[int] | None
             )
 
 
-def _reduce_batch(model: PreTrainedModel, texts: Texts, rows: np.ndarray, reducer: Reducer) -> list | None:
-    """Return the reduced stream at each of the reducer's points, or None when memory ran out."""
+def _reduce_batch(model: PreTrainedModel, texts: Texts, rows: np.ndarray, reducer: Reducer) -> list:
+    """Return the reduced stream at each of the reducer's points."""
     hooked = [point for point in reducer.points if point.site != FINAL_NORM]
     deepest = max((point.layer for point in hooked), default=-1)
     whole = len(hooked) < len(reducer.points) or deepest == text_config(model).num_hidden_layers - 1
     ids, _ = right_padded([texts.ids[row] for row in rows])  # (batch, length)
     reducer.start(rows, ids.shape[1])
-    try:
-        with (
-            capture_points(model, hooked, reducer.reduce) as values,
-            nullcontext() if whole else ending_after(model, deepest),
-        ):
-            # No attention mask: real tokens never see the padding to their right, and causal attention has faster kernels.
-            output = base_model(model)(input_ids=ids.to(model.device), use_cache=False)
-        if len(hooked) < len(reducer.points):
-            final = reducer.reduce(output.last_hidden_state)
-    except (torch.OutOfMemoryError, MemoryError):
-        return None
-    except RuntimeError as error:
-        if "allocate memory" not in str(error):  # how torch's CPU allocator says it
-            raise
-        return None
+    with (
+        capture_points(model, hooked, reducer.reduce) as values,
+        nullcontext() if whole else ending_after(model, deepest),
+    ):
+        # No attention mask: real tokens never see the padding to their right, and causal attention has faster kernels.
+        output = base_model(model)(input_ids=ids.to(model.device), use_cache=False)
+    if len(hooked) < len(reducer.points):
+        final = reducer.reduce(output.last_hidden_state)
     if silent := [point for point in hooked if hook_name(*point) not in values]:
         raise CollectionError(
             f"{hook_name(*silent[0])} gave nothing: correct the row of the model in stages/models/sites.py"
