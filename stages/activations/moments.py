@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from stages.activations.massive_tokens import massive_in_texts
 from stages.activations.passes import FINAL_NORM, run_passes
 from stages.activations.sequences import Sequences
 from stages.activations.tokens import CollectionError, batches
 from stages.geometry.spectrum import Moments
 from stages.models.capture import StreamPoint, text_config
 
-# Content tokens; these with position 0 and special tokens; the last position of each sequence.
+# Content tokens that are not massive; these with massive ones, position 0 and special tokens; the last position of each
+# sequence, where it is not massive.
 LEVELS = ("token", "all_positions", "last_token")
 
 
@@ -54,8 +56,10 @@ def gather_moments(
     """Sum the moments of every key in float64: gram (blocks, d, d), total (blocks, d), n (blocks,).
 
     Block by block for ``in_blocks`` (of the levels token and last_token), all blocks as large and in the order of the
-    sequences; one block of everything for the others. Memory: the activations of one batch, and the sums. Raises
-    CollectionError where blocks do not divide the sequences, as `run_passes` does, and on values that are not finite.
+    sequences; one block of everything for the others. Massive tokens (`massive_in_texts`, at each place by itself) are
+    in all_positions alone; a block without any other last token has n = 0. Memory: the activations of one batch, and
+    the sums. Raises CollectionError where blocks do not divide the sequences, as `run_passes` does, and on values that
+    are not finite.
     """
     count, length = sequences.ids.shape
     if count % blocks:
@@ -81,13 +85,14 @@ class BlockSums:
         self._parts: dict[tuple[MomentKey, int], list[_BatchSum]] = defaultdict(list)
 
     def start(self, rows: np.ndarray, length: int) -> None:
-        """Find the tokens of each level and block in the batch."""
-        self._index = _positions(self.content[rows], self.block_of[rows])
+        """Find the content tokens of the batch, and their blocks."""
+        self._content, self._blocks = self.content[rows], self.block_of[rows]
 
     def reduce(self, hidden: Tensor) -> dict[tuple[str, int], tuple[Tensor, _BatchSum]]:
         """Reduce ``hidden`` (batch, length, d) to sums by level and block."""
         flat = hidden.flatten(0, 1)  # (batch * length, d)
-        return {key: _about_mean(flat.index_select(0, index.to(flat.device))) for key, index in self._index.items()}
+        index = _positions(self._content, self._blocks, massive_in_texts(hidden, self._content))
+        return {key: _about_mean(flat.index_select(0, rows.to(flat.device))) for key, rows in index.items()}
 
     def collect(self, rows: np.ndarray, reduced: list[dict[tuple[str, int], tuple[Tensor, _BatchSum]]]) -> None:
         """Add the sums of the batch."""
@@ -103,18 +108,22 @@ class BlockSums:
         """Return the moments of every key; raise CollectionError on values that are not finite."""
         by_block = {key: _moments(product, self._parts[key]) for key, product in self._products.items()}
         names = [MomentKey(*point, level) for point in self.points for level in LEVELS]
+        nothing = _nothing(next(iter(self._products.values())))
+        for name in names:
+            for block in np.unique(self.block_of).tolist() if name in self.in_blocks else [0]:
+                by_block.setdefault((name, block), nothing)
         return {name: _side_by_side(name, by_block) for name in names}
 
 
-def _positions(content: np.ndarray, block_of: np.ndarray) -> dict[tuple[str, int], Tensor]:
+def _positions(content: np.ndarray, block_of: np.ndarray, massive: np.ndarray) -> dict[tuple[str, int], Tensor]:
     """Return rows of the flattened batch (batch, length) by level and block.
 
     Those of all_positions, in one block, are what the level token lacks.
     """
-    index = {("all_positions", 0): np.flatnonzero(~content)}
+    index = {("all_positions", 0): np.flatnonzero(~content | massive)}
     last = np.arange(content.shape[1]) == content.shape[1] - 1  # (length,)
     for block in np.unique(block_of).tolist():
-        in_block = (block_of == block)[:, None]  # (batch, 1)
+        in_block = (block_of == block)[:, None] & ~massive  # (batch, length)
         index["token", block] = np.flatnonzero(in_block & content)
         index["last_token", block] = np.flatnonzero(in_block & last)
     return {key: torch.from_numpy(rows) for key, rows in index.items() if len(rows)}
@@ -140,6 +149,11 @@ def _moments(product: Tensor, parts: Sequence[_BatchSum]) -> Moments:
     cross = mean.T @ (total - 0.5 * n[:, None] * mean)  # (d, d)
     gram = product + cross + cross.T
     return Moments(gram.cpu().numpy(), total.sum(0).cpu().numpy(), int(n.sum()))
+
+
+def _nothing(product: Tensor) -> Moments:
+    """Return the moments of no row, as wide as ``product`` (d, d)."""
+    return Moments(np.zeros(product.shape), np.zeros(len(product)), 0)
 
 
 def _side_by_side(name: MomentKey, by_block: dict[tuple[MomentKey, int], Moments]) -> Moments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from stages.activations.massive_tokens import massive_tokens
 from stages.activations.passes import FINAL_NORM
 from stages.activations.token_rows import gather_rows
 from stages.activations.tokens import Tokens
@@ -55,13 +57,15 @@ def stream(
     buffer: int,
     seed: int,
     start: int = 0,
+    limit: float = math.inf,
 ) -> Iterator[Tensor]:
     """Yield portions (buffer, d) without end, from number ``start`` on: each of whole documents, its tokens mixed.
 
     Every pass over the text has its own order of documents. A portion depends on its number, the seed and the
     documents only, so that a run goes on where it was cut off; of its mixed tokens those beyond ``buffer``, less than a
-    document, are dropped. Raises ValueError on documents without a content token. Parameters: the first five are those
-    of `content_states`, the others say how the stream is cut.
+    document, are dropped. Massive tokens, of a norm above ``limit``, are left out; where too few are left, the first
+    ones of the portion come again. Raises ValueError on documents without a content token, and on a portion of massive
+    ones alone. Parameters: the first five are those of `content_states`, the others say how the stream is cut.
     """
     order, number = _passes(len(documents), seed), 0
     lengths = [int((~np.isin(ids[1:], special)).sum()) for ids in documents]
@@ -74,8 +78,13 @@ def stream(
             tokens += lengths[chosen[-1]]
         if number >= start:
             states = content_states(model, layer, [documents[i] for i in chosen], special, tokens_per_batch)
+            states = states[~massive_tokens(states, limit)]
+            if not len(states):
+                raise ValueError(
+                    f"all {tokens} tokens of portion {number} have norms above {limit:g}: expected other text"
+                )
             mixed = torch.randperm(len(states), generator=torch.Generator().manual_seed(portion_seed(seed, number)))
-            yield states[mixed[:buffer]]
+            yield states[mixed.repeat(-(-buffer // len(states)))[:buffer]]
         number += 1
 
 

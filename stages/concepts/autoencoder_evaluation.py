@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from stages.activations.massive_tokens import massive_tokens
 from stages.activations.token_stream import content_states
 from stages.concepts.autoencoder_jobs import (
     EncodedModel,
@@ -59,6 +60,8 @@ class Bench(NamedTuple):
     """Token ids of held-out documents."""
     states: np.ndarray
     """(n, d) middle states of their content tokens."""
+    ordinary: np.ndarray
+    """(n,) whether each is none of a massive token"""
     clean: float
     """Cross-entropy with the states as they are."""
     zero: float
@@ -92,12 +95,15 @@ def open_bench(
     model = open_language_model(open_checkpoint(name), state, precision, encoded.concepts.seed)
     rows = document_rows(tokenizer, tested_part(documents)[:EXPLAINED_DOCUMENTS])
     states = content_states(model, layer, rows, special, tokens_per_batch)
-    mean = states.mean(dim=0)
+    ordinary = ~massive_tokens(states, encoded.values.middle_limit)
+    mean = states[ordinary].mean(dim=0)
+    spliced = rows[:SPLICED_DOCUMENTS]
     losses = [
-        cross_entropy(model, layer, rows[:SPLICED_DOCUMENTS], special, tokens_per_batch, replace)
+        cross_entropy(model, layer, spliced, special, tokens_per_batch, replace, encoded.values.middle_limit)
         for replace in (None, torch.zeros_like, lambda x: mean.to(x).expand_as(x))
     ]
-    return Bench(name, encoded, model, special, tokens_per_batch, rows, states.numpy().astype(np.float64), *losses)
+    values = states.numpy().astype(np.float64)
+    return Bench(name, encoded, model, special, tokens_per_batch, rows, values, ordinary.numpy(), *losses)
 
 
 def open_autoencoder(job: Job, encoded: EncodedModel, folder: Path) -> tuple[Hierarchical | Flat, Scale]:
@@ -107,7 +113,7 @@ def open_autoencoder(job: Job, encoded: EncodedModel, folder: Path) -> tuple[Hie
 
 
 def quality_rows(job: Job, autoencoder: Hierarchical | Flat, scale: Scale, bench: Bench) -> Iterator[dict]:
-    """Yield rows of ``quality`` of one autoencoder on one language model."""
+    """Yield rows of ``quality`` of one autoencoder on one language model; only `explained_with_sinks` has massive tokens."""
     causal = causal_inner_product(bench.encoded).double().numpy()
 
     def replace(x: torch.Tensor) -> torch.Tensor:
@@ -116,12 +122,14 @@ def quality_rows(job: Job, autoencoder: Hierarchical | Flat, scale: Scale, bench
     codes = dense(autoencoder, scale.inward(torch.tensor(bench.states, dtype=torch.float32)))
     whole = scale.outward(codes.whole).double().numpy()
     layer, rows = bench.encoded.words.header.layer, bench.rows[:SPLICED_DOCUMENTS]
-    spliced = cross_entropy(bench.model, layer, rows, bench.special, bench.tokens_per_batch, replace)
-    usage = measures.usage(torch.cat([codes.parents, codes.children], dim=1).numpy())
+    limit, ordinary = bench.encoded.values.middle_limit, bench.ordinary
+    spliced = cross_entropy(bench.model, layer, rows, bench.special, bench.tokens_per_batch, replace, limit)
+    usage = measures.usage(torch.cat([codes.parents, codes.children], dim=1).numpy()[ordinary])
     parents, children = (side.numpy() for side in directions(autoencoder))
     values = {
-        "explained": measures.explained(bench.states, whole),
-        "explained_causal": measures.explained(bench.states, whole, causal),
+        "explained": measures.explained(bench.states[ordinary], whole[ordinary]),
+        "explained_with_sinks": measures.explained(bench.states, whole),
+        "explained_causal": measures.explained(bench.states[ordinary], whole[ordinary], causal),
         "ce_recovered_zero": recovered(bench.clean, spliced, bench.zero),
         "ce_recovered_mean": recovered(bench.clean, spliced, bench.mean),
         "codes_per_token": usage.codes_per_token,

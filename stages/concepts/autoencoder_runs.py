@@ -106,6 +106,7 @@ def train_jobs(
             buffer,
             encoded.concepts.seed,
             start,
+            encoded.values.middle_limit,
         )
 
     def keep(run: AutoencoderRun) -> None:

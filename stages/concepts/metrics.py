@@ -176,7 +176,10 @@ def _question_metrics(questions: Mapping[str, dict[str, float]]) -> dict[str, fl
 
 
 def _autoencoder_metrics(seeds: pd.DataFrame) -> dict[str, dict]:
-    """Return four measures of each variant, and of ``{variant}_{noise}`` where noise was added: means over seeds."""
+    """Return four measures of each variant, and of ``{variant}_{noise}`` where noise was added: means over seeds.
+
+    With massive tokens in the text there is a fifth.
+    """
     metrics = {}
     for (variant, noise), rows in seeds.groupby(["variant", "noise"]):
         means = {
@@ -185,6 +188,8 @@ def _autoencoder_metrics(seeds: pd.DataFrame) -> dict[str, dict]:
             "explained": _mean(rows, "explained"),
             "ce_recovered_zero": _mean(rows, "ce_recovered_zero"),
         }
+        if (with_sinks := _mean(rows, "explained_with_sinks")) != means["explained"]:  # the text has massive tokens
+            means["explained_with_sinks"] = with_sinks
         name = variant if noise == 0 else f"{variant}_{noise:g}"
         metrics[name] = {measure: mean for measure, mean in means.items() if np.isfinite(mean)}
     return metrics

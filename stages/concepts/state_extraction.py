@@ -19,6 +19,7 @@ from stages.concepts.state_files import States
 from stages.concepts.subjects import single_token_hierarchy
 from stages.concepts.vocabulary import emitted_ids, single_tokens
 from stages.geometry.information import fisher_information
+from stages.geometry.norms import massive_limit, non_massive_rows
 from stages.models.capture import text_config
 from stages.models.head import head_of
 
@@ -74,7 +75,7 @@ def concept_texts(
 def extract_states(model: PreTrainedModel, texts: ConceptTexts, tokens_per_batch: int, params: Concepts) -> States:
     """Return the states of a model in passes over the words in their templates and over text, to the middle and the end.
 
-    Raises CollectionError where a state is not finite.
+    Massive tokens of the text are left out of its moments. Raises CollectionError where a state is not finite.
     """
     layer = params.layer(text_config(model).num_hidden_layers)
     shape = len(params.templates), len(texts.hierarchy.words), -1
@@ -86,6 +87,8 @@ def extract_states(model: PreTrainedModel, texts: ConceptTexts, tokens_per_batch
         _finite(content_states(model, point, rows, texts.special, tokens_per_batch)).astype(np.float64)
         for point in (layer, None)
     )
+    limit = float(massive_limit(np.linalg.norm(middle, axis=1)))
+    middle, final = (cloud[non_massive_rows(cloud)] for cloud in (middle, final))
     head = head_of(model)
     gamma = head.unembedding(texts.emitted)
     return States(
@@ -95,6 +98,7 @@ def extract_states(model: PreTrainedModel, texts: ConceptTexts, tokens_per_batch
         *mean_and_covariance(middle),
         *mean_and_covariance(final),
         float(np.sqrt((middle**2).sum(axis=1).mean())),
+        limit,
     )
 
 

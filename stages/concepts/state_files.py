@@ -3,10 +3,10 @@
     {state}/unembedding    float32 (V, d)           rows of the tokens that can be emitted
     {state}/middle, final  float32 (T, W, d)        states at the word, of T templates and W words
     {state}/fisher         float64 (d, d)           Fisher information of the next token over final states of text
-    {state}/middle_mean, middle_covariance, final_mean, final_covariance   float64 (d,), (d, d) over the same text
+    {state}/middle_mean, middle_covariance, final_mean, final_covariance   float64 (d,), (d, d) over the same text, less massive tokens
     emitted                int64   (V,)             their token ids
     row                    int64   (W,)             index of each word among them
-    attributes             {state}: middle_rms; root: format_version, model, weight_hash, layer, words, templates,
+    attributes             {state}: middle_rms, middle_limit; root: format_version, model, weight_hash, layer, words, templates,
                            left_out, questions, precision, library_versions
 
 A state is ``final`` or ``untrained``. A file under its final name is complete; equal values give equal bytes.
@@ -15,6 +15,7 @@ A state is ``final`` or ``untrained``. A file under its final name is complete; 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ import numpy as np
 
 from stages.shared.files import atomic
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FINAL, UNTRAINED = "final", "untrained"
 FIX = "rebuild it with `dvc repro concepts-extract`, or fetch it with `dvc pull`"
 
@@ -45,6 +46,8 @@ class States(NamedTuple):
     final_covariance: np.ndarray
     middle_rms: float
     """Root mean square norm of the middle states of text: the unit of what is added to them."""
+    middle_limit: float = math.inf
+    """The norm above which a middle state is massive: ten medians over that text."""
 
 
 class WordsHeader(NamedTuple):
@@ -108,9 +111,7 @@ def read_words(path: Path) -> Words:
 
 
 def _states(group: h5py.Group) -> States:
-    return States(
-        **{name: group[name][()] for name in States._fields[:-1]}, middle_rms=float(group.attrs["middle_rms"])
-    )
+    return States(**{name: group[name][()] if name in group else float(group.attrs[name]) for name in States._fields})
 
 
 def _attribute(value: Any) -> Any:

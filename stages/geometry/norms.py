@@ -53,10 +53,24 @@ def non_massive_rows(x: np.ndarray, threshold: float = MASSIVE_ROW) -> np.ndarra
     The mask for measuring without sink positions; at least half of the rows are true whatever they hold, for
     ``threshold`` of 1 or more (else NormError). Invariant to rotation and isotropic scale, not to translation.
     """
+    norms = np.linalg.norm(_cloud(x), axis=-1)  # (..., n)
+    return ~is_massive(norms, massive_limit(norms, threshold)[..., None])
+
+
+def massive_limit(norms: np.ndarray, threshold: float = MASSIVE_ROW) -> np.ndarray:
+    """Return the norm (...) above which a row is massive: ``threshold`` x the median of ``norms`` (..., n).
+
+    NaN is left out of the median; without any other value there is no limit. Raises NormError on thresholds below 1.
+    """
     if not threshold >= 1:
         raise NormError(f"threshold {threshold}: expected 1 or more, in units of the median norm")
-    norms = np.linalg.norm(_cloud(x), axis=-1)  # (..., n)
-    return norms <= threshold * np.median(norms, axis=-1, keepdims=True)
+    norms = np.where(np.isnan(norms).all(axis=-1, keepdims=True), np.inf, norms)
+    return threshold * np.nanmedian(norms, axis=-1)
+
+
+def is_massive(norms: np.ndarray, limit: np.ndarray | float) -> np.ndarray:
+    """Return whether each of ``norms`` is above ``limit``; what is not finite is no massive row but an error to be named."""
+    return (norms > limit) & np.isfinite(norms)
 
 
 class MassiveActivations(NamedTuple):

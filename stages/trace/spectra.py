@@ -36,6 +36,7 @@ NULL_DRAWS, NULL_SEED = 4, 0
 # Number of rows per dimension from which a spectrum of n rows is close to that of many; below, rarefaction is recorded.
 ENOUGH = 5
 CONSTANT = "the site has no variance"
+MASSIVE = "all tokens but one are massive"
 NARROW = "the spectrum has too few ranks for this fit"
 
 # Measure and variant.
@@ -66,11 +67,16 @@ class SpectralResult(NamedTuple):
 def spectral_result(blocks: Moments, decay: DecayRanks, bands: list[float], confidence: float) -> SpectralResult:
     """Return all measures of the rows behind ``blocks``; with intervals over sequences where there are several blocks.
 
-    The estimate is that of all rows; its error comes from complementary half-samples (`statistics.deviations`).
+    The estimate is that of all rows; its error comes from complementary half-samples (`statistics.deviations`), where
+    every block has rows.
     """
-    several, d = len(blocks.n) > 1, blocks.total.shape[-1]
+    several, n, d = len(blocks.n) > 1, int(blocks.n.sum()), blocks.total.shape[-1]
+    if n < 2:
+        records = [_row(key, np.nan, n, MASSIVE) for key in _names(Ranges(decay, tuple(bands)))]
+        return SpectralResult(records, {}, [], np.zeros(0), n)
+    if several and not blocks.n.all():  # massive tokens left a block without rows
+        blocks, several = Moments(*(np.sum(sums, axis=0, keepdims=True) for sums in blocks)), False
     centred, raw = (_spectra(blocks, convention) for convention in (True, False))
-    n = centred.whole.n
     ranges = Ranges(decay, tuple(bands), decay_ranks(centred.whole._replace(n=n // 2), decay.first, decay.last))
     if not centred.whole.s[0] > 0:
         records = [_row(key, np.nan, n, CONSTANT) for key in _names(ranges)]

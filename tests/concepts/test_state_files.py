@@ -14,7 +14,7 @@ def words() -> Words:
     header = WordsHeader(
         "m", "hash", 3, ["a", "b", "c"], ["the {word}", "a {word}"], ["d"], {"parent": 0.5}, "float32", {"numpy": "2"}
     )
-    return Words(header, np.arange(9), np.array([1, 4, 7]), {FINAL: States(*wide, *moments, 1.5)})
+    return Words(header, np.arange(9), np.array([1, 4, 7]), {FINAL: States(*wide, *moments, 1.5, 9.0)})
 
 
 def test_a_round_trip_keeps_everything_and_equal_values_give_equal_bytes(tmp_path):
@@ -41,7 +41,7 @@ def test_missing_truncated_and_foreign_files_are_named(tmp_path):
     path.write_bytes(content)
     with h5py.File(path, "a") as file:
         file.attrs["format_version"] = 0
-    with pytest.raises(ConceptStateError, match="format_version 0, expected 1"):
+    with pytest.raises(ConceptStateError, match="format_version 0, expected 2"):
         read_words(path)
 
 
