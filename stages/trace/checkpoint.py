@@ -54,7 +54,12 @@ def tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> list:
 
     Padding and truncation of the fast backend are left out: they are what its last call asked for.
     """
-    special = [str(tokenizer.special_tokens_map), tokenizer.eos_token_id, tokenizer.pad_token_id]
+    special = [
+        str(tokenizer.special_tokens_map),
+        tokenizer.eos_token_id,
+        tokenizer.pad_token_id,
+        tokenizer.clean_up_tokenization_spaces,
+    ]
     if not tokenizer.is_fast:
         return [*special, sorted(tokenizer.get_vocab().items())]
     backend = json.loads(tokenizer.backend_tokenizer.to_str())

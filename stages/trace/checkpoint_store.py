@@ -36,7 +36,8 @@ def restore(folder: Path) -> CheckpointResult | None:
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in PER_CHECKPOINT}
     with np.load(folder / SPECTRA) as spectra:
-        eigenvalues = {_spectrum_key(name): (spectra[name], n) for name, n in description["rows"].items()}
+        # in the order in which they were stored: the description is sorted
+        eigenvalues = {_spectrum_key(name): (spectra[name], description["rows"][name]) for name in spectra.files}
     return CheckpointResult(tables, eigenvalues, description["weight_hash"], description["parameters"])
 
 
