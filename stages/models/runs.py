@@ -119,12 +119,30 @@ def settings_hash(saved: SavedCheckpoint) -> str:
     Together with `weight_identity` it tells everything that the folder gives to a model. Empty for a checkpoint of the
     hub, whose commit holds these files too.
     """
-    if saved.folder is None:
-        return ""
+    return "" if saved.folder is None else small_files_hash(saved.folder)
+
+
+def small_files_hash(folder: Path) -> str:
+    """Return the SHA-256 of the configuration and tokenizer files in ``folder``, their names and contents."""
     digest = hashlib.sha256()
-    for path in sorted({path for pattern in SMALL_FILES for path in saved.folder.glob(pattern)}):
+    for path in sorted({path for pattern in SMALL_FILES for path in folder.glob(pattern)}):
         digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def local_identities(run: str) -> dict[str, str]:
+    """Return what tells each local checkpoint of ``run`` from others, or what is wrong with it; nothing for the hub's.
+
+    The hub's never change: the registry names their revisions.
+    """
+    identities = {}
+    for saved in saved_checkpoints(run):
+        if saved.folder is not None:
+            try:
+                identities[saved.revision] = f"{weight_identity(saved)} {settings_hash(saved)}"
+            except ModelError as error:
+                identities[saved.revision] = str(error)
+    return identities
 
 
 @contextmanager

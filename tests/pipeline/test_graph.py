@@ -219,7 +219,8 @@ def test_a_run_of_the_registry_is_traced_and_depends_on_its_own_entry(graph):
 
 def test_a_run_of_the_registry_is_sampled_at_its_checkpoints(graph):
     graph.set_param("drift.runs", ["pythia-14m"])
-    assert graph.would_run() == {"drift-sample-run@pythia-14m", "drift-measure", "drift-plot"}
+    chain = {"drift-pin-run@pythia-14m", "drift-sample-run@pythia-14m", "drift-measure", "drift-plot"}
+    assert graph.would_run() == chain
 
 
 def test_concepts_of_a_hub_model_are_read_where_they_are_asked_for(graph):
@@ -258,7 +259,25 @@ def test_without_the_engine_no_corpus_is_looked_into_and_a_named_one_can_be(grap
     }
     graph.run("dvc", "repro", "-q", "trace-count-corpus@mine")
     graph.set_param("ngrams.corpora", {"pile": {"index": "v4_pileval_llama"}, "mine": {"file": "a.txt"}})
-    assert not {name for name in graph.would_run() if name.endswith("mine")}
+    assert {name for name in graph.would_run() if name.endswith("mine")} == {"trace-pin-corpus@mine"}  # always runs
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "pin", "cell"),
+    [
+        ("ngrams.corpora", {"mine": {"file": "a.txt"}}, "data/trace/pins/corpus/mine.json", "trace-count-corpus@mine"),
+        ("trace.runs", ["pythia-14m"], "data/trace/pins/run/pythia-14m.json", "trace-follow-run@pythia-14m"),
+        ("drift.runs", ["pythia-14m"], "data/drift/pins/pythia-14m.json", "drift-sample-run@pythia-14m"),
+    ],
+)
+def test_other_local_files_behind_a_name_run_what_reads_them(graph, key, value, pin, cell):
+    graph.set_param(key, value)
+    graph.run("dvc", "repro", "-q", cell)
+    assert cell not in graph.would_run()
+    path = graph.folder / "tests/pipeline/stub.py"  # makes other pins from now on
+    path.write_text(path.read_text().replace('{"value": 1.0}', '{"value": 2.0}'))
+    assert f"Running stage '{cell}'" in graph.run("dvc", "repro", cell)
+    assert (graph.folder / pin).is_file()
 
 
 def test_a_benchmark_adds_its_preparation(graph):
