@@ -101,7 +101,7 @@ def _chunk_bounds(file: h5py.File) -> list[tuple[int, int]]:
 def read_hdf5(path: Path, source: FileSource) -> Iterator[h5py.File]:
     """Yield the file. Raises ``source.error`` with its fix where it is missing, locked, cut off, damaged, or lacks a part."""
     if not path.is_file():
-        raise source.error(f"{path} not found: expected {source.contents}; {source.fix}")
+        raise source.error(f"{path} not found; {source.fix}")
     try:
         require_digest(path)
         with h5py.File(path, "r") as file:

@@ -32,7 +32,7 @@ class Record(BaseModel):
 def read_utf8(path: Path, source: FileSource) -> str:
     """Return the text of a UTF-8 file. Raises ``source.error`` naming the file, the first bad line and the fix."""
     if not path.is_file():
-        raise source.error(f"{path} not found: expected {source.contents}; {source.fix}")
+        raise source.error(f"{path} not found; {source.fix}")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -134,7 +134,7 @@ def test_truncated_states_and_tables_are_named(inside):
     content = states.read_bytes()
     states.write_bytes(content[: len(content) // 2])
     try:
-        with pytest.raises(ConceptStateError, match=r"states\.h5 is no complete file"):
+        with pytest.raises(ConceptStateError, match=r"states\.h5 is truncated, damaged, or not the words"):
             concepts.main()
     finally:
         states.write_bytes(content)
@@ -142,7 +142,7 @@ def test_truncated_states_and_tables_are_named(inside):
     content = gate.read_bytes()
     gate.write_bytes(content[:100])
     try:
-        with pytest.raises(TableError, match=r"gate\.parquet is no table"):
+        with pytest.raises(TableError, match=r"gate\.parquet is truncated, damaged, or not a table"):
             plot_concepts.main()
     finally:
         gate.write_bytes(content)

@@ -265,6 +265,7 @@ def test_a_cached_commit_needs_no_network(registry, tiny_folders, tmp_path, monk
     snapshot = shutil.copytree(tiny_folders["llama"], tmp_path / "cache/models--some--tiny/snapshots" / SHA)
     pointer = {
         "hub": "some/tiny",
+        "revision": "main",
         "resolved_revision": SHA,
         "paradigm": "base",
         "architecture": "llama",

@@ -161,6 +161,9 @@ def test_bytes_depend_neither_on_the_number_of_workers_nor_on_the_run(study, mon
 def test_all_models_share_their_halves(study):
     """A model that is the reference under another name has its replicates, value for value."""
     shutil.copytree(measure.ACTIVATIONS / "base-s0", measure.ACTIVATIONS / "twin")
+    for task in TASKS:
+        with edited_hdf5(measure.ACTIVATIONS / "twin" / f"{task}.h5") as file:
+            file.attrs["model"] = "twin"
     measure.main("twin", "base-s0")
     measure.main("base-s0", "base-s0")
     twin, base = (RECORD_TABLES.read(measure.RECORDS / model, "replicates") for model in ("twin", "base-s0"))
