@@ -31,9 +31,7 @@ def test_a_round_trip_keeps_everything_and_equal_values_give_equal_bytes(tmp_pat
 
 def test_missing_truncated_and_foreign_files_are_named(tmp_path):
     path = tmp_path / "m/states.h5"
-    with pytest.raises(
-        ConceptStateError, match=r"states\.h5 not found; rebuild it with `dvc repro concepts-extract`"
-    ):
+    with pytest.raises(ConceptStateError, match=r"states\.h5 not found; rebuild it with `dvc repro concepts-extract`"):
         read_words(path)
     write_states(path, words())
     content = path.read_bytes()

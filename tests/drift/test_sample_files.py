@@ -47,7 +47,9 @@ def test_a_failing_state_leaves_what_was_there(tmp_path):
 def test_a_truncated_file_is_named_with_the_fix(tmp_path, kept):
     path = study.write(tmp_path, "base-s0")
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(SampleError, match=r"base-s0.h5 is truncated, damaged, or not the sampled tokens .*dvc repro drift"):
+    with pytest.raises(
+        SampleError, match=r"base-s0.h5 is truncated, damaged, or not the sampled tokens .*dvc repro drift"
+    ):
         sample_files.read_values(path, "final", "one")
 
 

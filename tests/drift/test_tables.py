@@ -77,5 +77,8 @@ def test_a_missing_and_a_damaged_table_are_named_with_the_fix(tmp_path):
     DRIFT_TABLES.write(tmp_path / "records", tables())
     path = tmp_path / "records/profile.parquet"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(TableError, match="profile.parquet is truncated, damaged, or not a table of the drift study .*dvc repro drift-measure"):
+    with pytest.raises(
+        TableError,
+        match="profile.parquet is truncated, damaged, or not a table of the drift study .*dvc repro drift-measure",
+    ):
         DRIFT_TABLES.read(tmp_path / "records", "profile")

@@ -164,5 +164,8 @@ def test_a_missing_or_damaged_table_names_the_stage(project):
     probe.main("base-s0", "base-s0")
     path = probe.PROBES / "base-s0/records.parquet"
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(TableError, match="records.parquet is truncated, damaged, or not a table of a probed model.*dvc repro probe@base-0"):
+    with pytest.raises(
+        TableError,
+        match="records.parquet is truncated, damaged, or not a table of a probed model.*dvc repro probe@base-0",
+    ):
         PROBE_TABLES.read(probe.PROBES / "base-s0", "records")

@@ -228,7 +228,7 @@ def test_what_is_no_object_is_refused(name, value, tmp_path):
     path = tmp_path / place
     path.parent.mkdir(exist_ok=True)
     bad = value if isinstance(value, bytes) else (value if isinstance(value, str) else json.dumps(value)).encode()
-    path.write_bytes(content + bad if place.endswith("jsonl") else bad)
+    path.write_bytes(bad + b"\n" + content if place.endswith("jsonl") else bad)
     assert read_or_refuse(read, path) is None
 
 
