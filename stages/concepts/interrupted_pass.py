@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from stages.activations.tokens import right_padded
+from stages.concepts.head import head_of
 from stages.models.capture import base_model, blocks_of
-from stages.models.head import head_of
 from stages.models.sites import family_of
 
 

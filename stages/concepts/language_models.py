@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from transformers import PreTrainedModel
 
+from stages.concepts.head import require_head
 from stages.concepts.state_files import UNTRAINED
 from stages.models.checkpoint import Checkpoint
-from stages.models.head import require_head
 from stages.models.loading import load_model
 from stages.models.untrained import untrained_model
 

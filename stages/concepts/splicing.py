@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 from stages.activations.massive_tokens import massive_tokens
 from stages.activations.passes import run_batches
 from stages.activations.tokens import Tokens, batches, right_padded
+from stages.concepts.head import head_of
 from stages.concepts.interrupted_pass import edited
 from stages.models.capture import base_model
-from stages.models.head import head_of
 
 
 @torch.inference_mode()
@@ -34,7 +34,7 @@ def cross_entropy(
 
     Position 0, an attention sink, special tokens, and massive ones, of a norm above ``limit``, keep their states, and
     what follows them is not counted: an autoencoder never saw them. Raises ValueError where no token is counted, and
-    CollectionError as `run_batches` does. Parameters: the model and its block, the text, how it is read, what is spliced.
+    CollectionError as `run_batches` does. Parameters: the model and its block, the text, how it is read, the splice.
     """
     texts = Tokens(tuple(str(row) for row in range(len(rows))), list(rows), [])
     splice = _Splice(model, layer, torch.tensor(list(special)), replace, limit)

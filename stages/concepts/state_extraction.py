@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from stages.activations.sequences import Sequences
 from stages.activations.token_stream import content_states, end_states
 from stages.activations.tokens import CollectionError
+from stages.concepts.head import head_of
 from stages.concepts.ontologies.hierarchy import Hierarchy, OntologyError
 from stages.concepts.params import WORD, Concepts
 from stages.concepts.state_files import States
@@ -21,7 +22,6 @@ from stages.concepts.vocabulary import emitted_ids, single_tokens
 from stages.geometry.information import fisher_information
 from stages.geometry.norms import massive_limit, non_massive_rows
 from stages.models.capture import text_config
-from stages.models.head import head_of
 
 # Contexts of text behind the Fisher information, at most.
 FISHER_ROWS = 4096

@@ -3,11 +3,11 @@
     {state}/unembedding    float32 (V, d)           rows of the tokens that can be emitted
     {state}/middle, final  float32 (T, W, d)        states at the word, of T templates and W words
     {state}/fisher         float64 (d, d)           Fisher information of the next token over final states of text
-    {state}/middle_mean, middle_covariance, final_mean, final_covariance   float64 (d,), (d, d) over the same text, less massive tokens
+    {state}/middle_mean, middle_covariance, final_mean, final_covariance   float64 (d,), (d, d) over its ordinary tokens
     emitted                int64   (V,)             their token ids
     row                    int64   (W,)             index of each word among them
-    attributes             {state}: middle_rms, middle_limit; root: format_version, model, weight_hash, layer, words, templates,
-                           left_out, questions, precision, library_versions
+    attributes             {state}: middle_rms, middle_limit; root: format_version, model, weight_hash, layer, words,
+                           templates, left_out, questions, precision, library_versions
 
 A state is ``final`` or ``untrained``. A file under its final name is complete; equal values give equal bytes.
 """

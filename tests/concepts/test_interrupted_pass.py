@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from stages.activations.token_stream import content_states, end_states, stream
+from stages.concepts.head import head_of
 from stages.concepts.interrupted_pass import edited, last_logits, run_prefix
 from stages.concepts.splicing import cross_entropy, recovered
 from stages.models.capture import base_model, capture
-from stages.models.head import head_of
 from stages.models.names import hook_name
 from tests.support.tiny_models import CONFIGS, tiny_model
 

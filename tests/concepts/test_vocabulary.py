@@ -5,8 +5,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from stages.concepts.head import head_of
 from stages.concepts.vocabulary import emitted_ids, single_tokens
-from stages.models.head import head_of
 from stages.organisms.tokenizer import build_tokenizer
 from tests.support.concept_study import WORDS, tokenizer
 from tests.support.tiny_models import tiny_model, tiny_tokenizer

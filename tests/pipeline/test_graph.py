@@ -214,11 +214,13 @@ def test_trajectories_run_where_they_are_asked_for_and_nothing_else_does(graph):
 
 def test_a_run_of_the_registry_is_traced_and_depends_on_its_own_entry(graph):
     graph.set_param("trace.runs", ["pythia-14m"])
+    graph.run("dvc", "repro", "-q", "trace-pin-run@pythia-14m")  # a dry run reads what it writes
     assert graph.stages() >= {"trace-follow-run@pythia-14m"} and "trace-follow-run@pythia-14m" in graph.would_run()
 
 
 def test_a_run_of_the_registry_is_sampled_at_its_checkpoints(graph):
     graph.set_param("drift.runs", ["pythia-14m"])
+    graph.run("dvc", "repro", "-q", "drift-pin-run@pythia-14m")  # a dry run reads what it writes
     chain = {"drift-pin-run@pythia-14m", "drift-sample-run@pythia-14m", "drift-measure", "drift-plot"}
     assert graph.would_run() == chain
 
@@ -257,7 +259,7 @@ def test_without_the_engine_no_corpus_is_looked_into_and_a_named_one_can_be(grap
         "trace-count-corpus@pile",
         "trace-count-corpus@mine",
     }
-    graph.run("dvc", "repro", "-q", "trace-count-corpus@mine")
+    graph.run("dvc", "repro", "-q", "trace-count-corpus@mine", "trace-pin-corpus@pile")
     graph.set_param("ngrams.corpora", {"pile": {"index": "v4_pileval_llama"}, "mine": {"file": "a.txt"}})
     assert {name for name in graph.would_run() if name.endswith("mine")} == {"trace-pin-corpus@mine"}  # always runs
 

@@ -21,8 +21,8 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "corpus.txt").write_text("w3 w4\n")
     checkpoints = [{"step": step, "revision": f"step{step}"} for step in (0, 1)]
     runs = {
-        "mine": {"path": str(tmp_path / "mine"), "checkpoints": checkpoints},
-        "theirs": {"hub": "someone/model", "checkpoints": checkpoints},
+        "mine": {"path": str(tmp_path / "mine"), "paradigm": "base", "checkpoints": checkpoints},
+        "theirs": {"hub": "someone/model", "paradigm": "base", "checkpoints": checkpoints},
     }
     (tmp_path / "data/registry").mkdir(parents=True)
     (tmp_path / "data/registry/runs.yaml").write_text(yaml.safe_dump(runs))

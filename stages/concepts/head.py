@@ -65,5 +65,5 @@ def require_head(model: PreTrainedModel) -> None:
     if not error <= TOLERANCE:
         raise CaptureError(
             f"{model.config.model_type}: logits of the final states are off by {error.item():.2g} of the largest: the head "
-            "does more than a linear map, a factor and a soft cap; add it to stages/models/head.py"
+            "does more than a linear map, a factor and a soft cap; add it to stages/concepts/head.py"
         )

@@ -5,9 +5,9 @@ import pytest
 import torch
 import transformers as hf
 
+from stages.concepts.head import head_of, require_head
 from stages.geometry.information import LogitForm, fisher_information
 from stages.models.capture import base_model, probe_ids
-from stages.models.head import head_of, require_head
 from stages.models.sites import CaptureError
 from tests.support.tiny_models import COMMON, CONFIGS, GEMMA, GROUPED, tiny_model
 
